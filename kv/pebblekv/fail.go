@@ -1,0 +1,138 @@
+package pebblekv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Pebble reports an error after which it can't go on by Logger.Fatalf, and takes for granted that
+// this ends the process: where it returns, a write to a log that failed is acknowledged.
+// So here it records the error and never returns, which leaves a goroutine that may hold any of
+// pebble's locks. Hence no goroutine of a caller ever enters pebble.
+
+// Failed returns a channel that is closed when the store has stopped for good: the disk refused
+// a write, or pebble found a contradiction. The process should end then; what a new one finds is
+// every acknowledged commit, and perhaps some of those whose outcome was unknown.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Err returns nil, or an ErrFailed with its cause once Failed is closed.
+func (s *Store) Err() error {
+	select {
+	case <-s.failed:
+		return fmt.Errorf("%w: %w", ErrFailed, s.failure)
+	default:
+		return nil
+	}
+}
+
+// fail stops the store. It must not wait for anything, as pebble may hold its locks.
+func (s *Store) fail(err error) {
+	s.failing.Do(func() {
+		s.failure = err
+		close(s.failed)
+		s.log.Error("store has failed", "error", err)
+	})
+}
+
+// explain adds the operation and, where it is known, what an error of pebble means.
+func (s *Store) explain(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrCorrupt): // found by us
+		return fmt.Errorf("%s: %w", op, err)
+	case pebble.IsCorruptionError(err), errors.Is(err, iofs.ErrNotExist):
+		return fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+	}
+	return fmt.Errorf("pebblekv: %s: %w", op, err)
+}
+
+// logger is a pebble.Logger.
+type logger struct{ s *Store }
+
+func (l logger) Infof(format string, args ...any) {
+	if l.s.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.s.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l logger) Errorf(format string, args ...any) { l.s.log.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf never returns.
+func (l logger) Fatalf(format string, args ...any) {
+	l.s.fail(fatalError(format, args))
+	select {}
+}
+
+// fatalError keeps the first error among the arguments, so that errors.Is finds ENOSPC, say.
+func fatalError(format string, args []any) error {
+	text := fmt.Sprintf(format, args...)
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			return &fatal{text, err}
+		}
+	}
+	return errors.New(text)
+}
+
+type fatal struct {
+	text  string
+	cause error
+}
+
+func (f *fatal) Error() string { return f.text }
+func (f *fatal) Unwrap() error { return f.cause }
+
+// events makes what pebble would only log, and retry at once and forever, a failure.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		// A flush or a compaction did not succeed. Its goroutine stops here for good.
+		BackgroundError: func(err error) {
+			s.fail(s.explain("background work", err))
+			select {}
+		},
+		// By default fatal. The read or compaction that found it returns an error all the same.
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.log.Error("store is corrupt", "path", info.Path, "error", info.Details)
+		},
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			s.log.Warn("disk is slow", "path", info.Path, "duration", info.Duration)
+		},
+	}
+}
+
+// guardedFS is what pebble sees of the file system. Where a folder can't be synced, pebble panics, on
+// goroutines of its own too; here it fails and parks as with Fatalf.
+type guardedFS struct {
+	vfs.FS
+	s *Store
+}
+
+func (g guardedFS) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return guardedDir{f, g.s}, nil
+}
+
+func (g guardedFS) Unwrap() vfs.FS { return g.FS }
+
+type guardedDir struct {
+	vfs.File
+	s *Store
+}
+
+func (d guardedDir) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		d.s.fail(d.s.explain("sync folder", err))
+		select {}
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package pebblekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/authsrv/authsrv/kv"
+)
+
+// Get implements kv.Engine.
+func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
+	if err := kv.CheckKey(key); err != nil {
+		return kv.Entry{}, err
+	}
+	key = bytes.Clone(key) // the call may outlive the caller's wait
+	return call(ctx, s, func() (kv.Entry, error) {
+		stored, err := s.load(userKey(key))
+		if err != nil || stored == nil {
+			return kv.Entry{Key: key}, err
+		}
+		version, value, err := decodeValue(stored)
+		return kv.Entry{Key: key, Value: value, Version: version}, err
+	})
+}
+
+// load returns a copy of what pebble holds for a key in its form; nil: nothing.
+func (s *Store) load(key []byte) ([]byte, error) {
+	stored, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.explain("get", err)
+	}
+	defer closer.Close()
+	return append([]byte{}, stored...), nil
+}
+
+// Scan implements kv.Engine.
+func (s *Store) Scan(ctx context.Context, prefix, start []byte, limit int) ([]kv.Entry, kv.Version, error) {
+	if err := kv.CheckScan(prefix, start, limit); err != nil {
+		return nil, 0, err
+	}
+	lower := userKey(prefix)
+	upper := prefixEnd(lower)
+	if bytes.Compare(start, prefix) > 0 {
+		lower = userKey(start)
+	}
+	type page struct {
+		entries []kv.Entry
+		version kv.Version
+	}
+	p, err := call(ctx, s, func() (p page, err error) {
+		snapshot := s.db.NewSnapshot()
+		defer snapshot.Close()
+		if p.version, err = s.versionOf(snapshot); err != nil {
+			return page{}, err
+		}
+		if p.entries, err = s.collect(ctx, snapshot, lower, upper, limit); err != nil {
+			return page{}, err
+		}
+		return p, nil
+	})
+	return p.entries, p.version, err
+}
+
+// versionOf returns the latest commit in a snapshot: each rewrites the record meta.
+func (s *Store) versionOf(snapshot *pebble.Snapshot) (kv.Version, error) {
+	stored, closer, err := snapshot.Get(metaKey)
+	if err != nil {
+		return 0, s.explain("scan", err)
+	}
+	defer closer.Close()
+	m, err := decodeMeta(stored)
+	return m.last, err
+}
+
+func (s *Store) collect(ctx context.Context, snapshot *pebble.Snapshot, lower, upper []byte, limit int) ([]kv.Entry, error) {
+	if bytes.Compare(lower, upper) >= 0 {
+		return nil, nil
+	}
+	it, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, s.explain("scan", err)
+	}
+	defer it.Close()
+	var entries []kv.Entry
+	for ok := it.First(); ok && len(entries) < limit && ctx.Err() == nil; ok = it.Next() {
+		stored, err := it.ValueAndErr()
+		if err != nil {
+			return nil, s.explain("scan", err)
+		}
+		version, value, err := decodeValue(stored)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, kv.Entry{
+			Key:     bytes.Clone(it.Key()[1:]),
+			Value:   append([]byte{}, value...),
+			Version: version,
+		})
+	}
+	if err := it.Error(); err != nil {
+		return nil, s.explain("scan", err)
+	}
+	return entries, ctx.Err()
+}

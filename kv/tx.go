@@ -1,0 +1,169 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// The pause before the n-th retry is a random part of backoffFirst·2ⁿ⁻¹, at most of backoffMost:
+// around the duration of a commit, so that colliding writers come apart without waiting for long.
+const (
+	backoffFirst = time.Millisecond
+	backoffMost  = 64 * time.Millisecond
+)
+
+// Update runs fn and commits what it wrote, provided that nothing it read has moved; otherwise it
+// runs fn again, after a short pause, until ctx ends. So fn runs as if alone, but may run
+// several times, and on reads that do not fit together: it must have no effects but its return
+// values, and must not loop on what it read.
+//
+// An error of fn is returned as it is, and nothing is written. Before that, the reads that led to
+// it are checked as those of a commit are, so that it is not the outcome of a torn view.
+//
+// If fn writes nothing, its reads are checked, and Update returns once all that they observed
+// is durable: that is how to read several keys as of one moment. On a nil error all is durable. Any
+// error of Commit but ErrConflict is returned at once; an unknown outcome is never retried.
+func Update(ctx context.Context, e Engine, fn func(*Tx) error) error {
+	limit := backoffFirst
+	for {
+		again, err := attempt(ctx, e, fn)
+		if !again {
+			return err
+		}
+		pause := time.NewTimer(rand.N(limit))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return fmt.Errorf("kv: giving up after conflicts: %w", ctx.Err())
+		}
+		limit = min(2*limit, backoffMost)
+	}
+}
+
+// attempt runs fn once. Only a conflict found by the engine asks for another attempt: an error
+// of fn might well be an ErrConflict of its own, from elsewhere.
+func attempt(ctx context.Context, e Engine, fn func(*Tx) error) (again bool, err error) {
+	tx := &Tx{ctx: ctx, engine: e}
+	err = fn(tx)
+	switch {
+	case tx.err != nil && err != nil:
+		return false, err
+	case tx.err != nil: // also if fn has overlooked it
+		return false, tx.err
+	case err != nil && len(tx.reads) < 2: // one read can't be torn
+		return false, err
+	case err != nil:
+		_, torn := e.Commit(ctx, tx.reads, nil)
+		return errors.Is(torn, ErrConflict), err
+	}
+	_, err = e.Commit(ctx, tx.reads, tx.writes)
+	if errors.Is(err, ErrConflict) {
+		return true, nil
+	}
+	return false, err
+}
+
+// Tx is one run of the function given to Update, and of no use after it. It is not
+// safe for concurrent use.
+type Tx struct {
+	ctx    context.Context // Update's; a Tx does not outlive that call
+	engine Engine
+
+	reads   []Read
+	seen    map[string]Entry // what was read, by key
+	writes  []Write          // in the order of their first mention
+	written map[string]int   // index into writes, by key
+	err     error            // the first one; nothing is committed after it
+}
+
+// Get returns the value of a key and whether it is present, as this transaction has left it: what
+// Put and Delete did before is seen, and what was read once is read again as it was then.
+func (tx *Tx) Get(key []byte) (value []byte, ok bool, err error) {
+	if tx.err != nil {
+		return nil, false, tx.err
+	}
+	if i, ok := tx.written[string(key)]; ok {
+		w := tx.writes[i]
+		if w.Delete {
+			return nil, false, nil
+		}
+		return append([]byte{}, w.Value...), true, nil
+	}
+	e, known := tx.seen[string(key)]
+	if !known {
+		if err := tx.room(key); err != nil {
+			return nil, false, tx.fail(err)
+		}
+		if e, err = tx.engine.Get(tx.ctx, key); err != nil {
+			return nil, false, tx.fail(err)
+		}
+		if tx.seen == nil {
+			tx.seen = make(map[string]Entry)
+		}
+		e.Key = bytes.Clone(key)
+		tx.seen[string(key)] = e
+		tx.reads = append(tx.reads, Read{Key: e.Key, Version: e.Version})
+	}
+	if e.Version == 0 {
+		return nil, false, nil
+	}
+	return append([]byte{}, e.Value...), true, nil
+}
+
+// Put sets a key. A key or value beyond the limits makes the transaction fail: every
+// later call of Get, and Update itself, return that error.
+func (tx *Tx) Put(key, value []byte) {
+	tx.write(Write{Key: bytes.Clone(key), Value: append([]byte{}, value...)})
+}
+
+// Delete removes a key, whether or not it is present. Errors are reported as those of Put.
+func (tx *Tx) Delete(key []byte) {
+	tx.write(Write{Key: bytes.Clone(key), Delete: true})
+}
+
+func (tx *Tx) write(w Write) {
+	if tx.err != nil {
+		return
+	}
+	if err := checkValue(w.Value); err != nil {
+		tx.fail(err)
+		return
+	}
+	if i, ok := tx.written[string(w.Key)]; ok {
+		tx.writes[i] = w
+		return
+	}
+	if err := tx.room(w.Key); err != nil {
+		tx.fail(err)
+		return
+	}
+	if tx.written == nil {
+		tx.written = make(map[string]int)
+	}
+	tx.written[string(w.Key)] = len(tx.writes)
+	tx.writes = append(tx.writes, w)
+}
+
+// room reports whether there is room for one more operation, on this key. The sum of bytes is left
+// to the engine's CheckCommit, since a later Put can replace a long value by a short one.
+func (tx *Tx) room(key []byte) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	if len(tx.reads)+len(tx.writes) == MaxOps {
+		return fmt.Errorf("%w: more than %d operations", ErrTooLarge, MaxOps)
+	}
+	return nil
+}
+
+func (tx *Tx) fail(err error) error {
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
