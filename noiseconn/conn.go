@@ -1,0 +1,190 @@
+package noiseconn
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/authsrv/authsrv/wire"
+	"github.com/flynn/noise"
+)
+
+// Overhead is what a record's frame body is longer than its plaintext, in bytes: the tag.
+const Overhead = 16
+
+// MaxPlaintext is the longest plaintext of a record, in bytes.
+const MaxPlaintext = wire.MaxSessionFrame - Overhead
+
+// maxRecords is how many records a connection carries in one direction (PROTOCOL 3).
+const maxRecords = 1<<32 - 1
+
+var (
+	// ErrRecord says that a record was not made by the peer, or is not the next one.
+	ErrRecord = errors.New("noiseconn: record does not authenticate")
+	// ErrRecordLimit says that a direction of the connection has carried all the records that it may.
+	ErrRecordLimit = errors.New("noiseconn: record limit reached")
+)
+
+// A Conn is a connection after its handshake. Its two directions are independent of each other, and each can be
+// used by several goroutines. It is used by messages, one a record, or as a stream, but not both ways in
+// one direction.
+//
+// An error of a direction is permanent, a deadline that passed too: half a record cannot be taken back. Streams are
+// cut without a trace by whoever carries them: only a message that says so (PROTOCOL 8, Goodbye) ends one.
+type Conn struct {
+	conn          net.Conn
+	handshakeHash [32]byte
+	peerStatic    [32]byte
+	in            readHalf
+	out           writeHalf
+}
+
+type readHalf struct {
+	mu     sync.Mutex
+	frames *wire.FrameReader
+	cipher *noise.CipherState
+	rest   []byte // of the last record, for Read; in the buffer of frames
+	err    error
+}
+
+type writeHalf struct {
+	mu     sync.Mutex
+	cipher *noise.CipherState
+	err    error
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// newConn takes what lasts out of a handshake that is over. The rest of it is garbage, its read buffer too.
+func newConn(h *handshake, in, out *noise.CipherState) *Conn {
+	c := &Conn{
+		conn:          h.conn,
+		handshakeHash: [32]byte(h.state.ChannelBinding()),
+		peerStatic:    [32]byte(h.state.PeerStatic()),
+	}
+	c.in.frames, c.in.cipher = wire.NewFrameReader(h.conn), in
+	c.out.cipher = out
+	return c
+}
+
+// HandshakeHash returns the hash over the whole handshake, which no other connection has: h in PROTOCOL 6.
+func (c *Conn) HandshakeHash() [32]byte { return c.handshakeHash }
+
+// PeerStatic returns the static key that the peer proved to have.
+func (c *Conn) PeerStatic() [32]byte { return c.peerStatic }
+
+// ReadMessage returns the plaintext of the next record, whose frame has a body of at most limit bytes. The
+// plaintext is good until the next call. The error is io.EOF only where the stream ends between two
+// records.
+func (c *Conn) ReadMessage(limit int) ([]byte, error) {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.nextLocked(limit)
+}
+
+func (h *readHalf) nextLocked(limit int) (plaintext []byte, err error) {
+	if h.err != nil {
+		return nil, h.err
+	}
+	defer func() { h.err = err }()
+	if h.cipher.Nonce() >= maxRecords {
+		return nil, ErrRecordLimit
+	}
+	body, err := h.frames.Next(limit)
+	if err != nil {
+		return nil, err
+	}
+	if plaintext, err = h.cipher.Decrypt(body[:0], nil, body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	return plaintext, nil
+}
+
+// WriteMessage sends plaintext, of at most MaxPlaintext bytes, as one record, with one Write. More is
+// wire.ErrFrameSize, and sends nothing.
+func (c *Conn) WriteMessage(plaintext []byte) error {
+	if len(plaintext) > MaxPlaintext {
+		return wire.ErrFrameSize
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.sendLocked(c.conn, plaintext)
+}
+
+// frames holds buffers for the frame that a goroutine is writing, so that a connection that is idle has none.
+// What is in them is encrypted.
+var frames = sync.Pool{New: func() any {
+	return new([wire.FrameHeaderSize + wire.MaxSessionFrame]byte)
+}}
+
+func (h *writeHalf) sendLocked(conn net.Conn, plaintext []byte) (err error) {
+	if h.err != nil {
+		return h.err
+	}
+	defer func() { h.err = err }()
+	if h.cipher.Nonce() >= maxRecords {
+		return ErrRecordLimit
+	}
+	buf := frames.Get().(*[wire.FrameHeaderSize + wire.MaxSessionFrame]byte)
+	defer frames.Put(buf)
+	frame, err := h.cipher.Encrypt(wire.BeginFrame(buf[:0]), nil, plaintext)
+	if err != nil {
+		return err
+	}
+	if err := wire.EndFrame(frame, 0); err != nil {
+		return err
+	}
+	_, err = conn.Write(frame)
+	return err
+}
+
+// Read reads from the stream of all plaintexts.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	for len(c.in.rest) == 0 && len(p) > 0 {
+		rest, err := c.in.nextLocked(wire.MaxSessionFrame)
+		if err != nil {
+			return 0, err
+		}
+		c.in.rest = rest
+	}
+	n := copy(p, c.in.rest)
+	c.in.rest = c.in.rest[n:]
+	return n, nil
+}
+
+// Write sends p as records of at most MaxPlaintext bytes, with none of another goroutine between them.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	for len(p) > 0 {
+		part := p[:min(len(p), MaxPlaintext)]
+		if err := c.out.sendLocked(c.conn, part); err != nil {
+			return n, err
+		}
+		n += len(part)
+		p = p[len(part):]
+	}
+	return n, nil
+}
+
+// Close closes the connection below, which ends the calls that wait for it.
+func (c *Conn) Close() error { return c.conn.Close() }
+
+// LocalAddr returns the address of this side.
+func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+
+// RemoteAddr returns the address of the peer.
+func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+
+// SetReadDeadline sets the time when reads fail. A read that failed is the connection's last.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the time when writes fail. A write that failed is the connection's last.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }

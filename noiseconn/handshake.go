@@ -1,0 +1,102 @@
+package noiseconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/authsrv/authsrv/wire"
+	"github.com/flynn/noise"
+)
+
+var (
+	// ErrHandshake says that a handshake message is not one that the protocol allows here, or does not
+	// authenticate. It wraps the reason.
+	ErrHandshake = errors.New("noiseconn: handshake failed")
+	// ErrStep says that a step of a handshake was called out of its order.
+	ErrStep = errors.New("noiseconn: handshake step out of order")
+)
+
+// speaks is the one preface of this implementation.
+var speaks = wire.Preface{Version: wire.Version, Suite: wire.Suite}
+
+// handshake is what the two sides have in common. One goroutine uses it.
+type handshake struct {
+	conn   net.Conn
+	frames *wire.FrameReader
+	state  *noise.HandshakeState
+	static StaticKey // the state's, too: see newHandshake
+	done   int       // steps
+	err    error     // of the step that failed, for ever
+}
+
+func newHandshake(conn net.Conn, random io.Reader, suite noise.CipherSuite, initiator bool) *handshake {
+	h := &handshake{conn: conn, frames: wire.NewFrameReader(conn)}
+	prologue := speaks.Bytes()
+	state, err := noise.NewHandshakeState(noise.Config{
+		CipherSuite: suite,
+		Random:      random, // nil is crypto/rand.Reader
+		Pattern:     noise.HandshakeXX,
+		Initiator:   initiator,
+		Prologue:    prologue[:],
+		// The state takes the static key now and first reads it where XX sends it: in M2 on the
+		// server's side, in M3 on the client's (XX has no pre-messages that would hash it sooner).
+		// It keeps these slices and not what is in them, so the key is filled in until then.
+		StaticKeypair: noise.DHKey{Private: h.static.Private[:], Public: h.static.Public[:]},
+	})
+	if err != nil {
+		panic(err) // only a pre-shared key can be wrong
+	}
+	h.state = state
+	return h
+}
+
+// step runs the n-th step, and closes the connection when ctx ends before the step does. An error of any
+// step is the handshake's last word: a Noise state does not survive one.
+func (h *handshake) step(ctx context.Context, n int, run func() error) error {
+	if h.err != nil {
+		return h.err
+	}
+	if h.done != n {
+		return ErrStep
+	}
+	stop := context.AfterFunc(ctx, func() { h.conn.Close() })
+	if h.err = ctx.Err(); h.err == nil {
+		h.err = run()
+	}
+	if !stop() {
+		h.err = ctx.Err()
+	}
+	h.done++
+	return h.err
+}
+
+// send writes the next Noise message as a frame, and what is before it in the same Write.
+func (h *handshake) send(before, payload []byte, limit int) (first, second *noise.CipherState, err error) {
+	start := len(before)
+	b := make([]byte, 0, start+wire.FrameHeaderSize+limit)
+	b = wire.BeginFrame(append(b, before...))
+	b, first, second, err = h.state.WriteMessage(b, payload)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	if len(b)-start-wire.FrameHeaderSize > limit {
+		return nil, nil, wire.ErrFrameSize
+	}
+	if err := wire.EndFrame(b, start); err != nil {
+		return nil, nil, err
+	}
+	_, err = h.conn.Write(b)
+	return first, second, err
+}
+
+// open takes the body of a frame as the next Noise message.
+func (h *handshake) open(body []byte) (payload []byte, first, second *noise.CipherState, err error) {
+	payload, first, second, err = h.state.ReadMessage(nil, body)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
+	return payload, first, second, err
+}
