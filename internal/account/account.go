@@ -1,0 +1,152 @@
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+	"github.com/authsrv/authsrv/token"
+)
+
+// What a caller can be refused for. Rules of names and passwords are credential.Rule.
+var (
+	ErrDenied             = errors.New("account: denied")
+	ErrSessionExpired     = errors.New("account: session has expired")
+	ErrSessionRevoked     = errors.New("account: session was ended")
+	ErrSessionMalformed   = errors.New("account: session token is not valid here")
+	ErrRegistrationClosed = errors.New("account: registration is closed")
+	ErrPasswordNeeded     = errors.New("account: registration needs the password itself")
+	ErrNameTaken          = errors.New("account: name is taken")
+	ErrRecordRefused      = errors.New("account: record refused")
+	ErrOverloaded         = errors.New("account: too many passwords are being judged")
+)
+
+// Denied is the one refusal of a proof, whatever was wrong with it. Only RetryAfter may be told to the peer.
+type Denied struct {
+	RetryAfter time.Duration // until another attempt can succeed; 0: at once
+	Reason     Outcome       // for the log and the audit record
+}
+
+func (d *Denied) Error() string { return fmt.Sprintf("%v: %v", ErrDenied, d.Reason) }
+
+// Is makes every Denied an ErrDenied.
+func (d *Denied) Is(target error) bool { return target == ErrDenied }
+
+// Registration says who may register.
+type Registration uint8
+
+// The modes of registration.
+const (
+	RegistrationOpen    Registration = iota // the client enforces the policy; the password is never sent
+	RegistrationClosed                      // nobody
+	RegistrationChecked                     // only with a password that the server judges
+)
+
+// Secrets are the keys that the store is useless without.
+type Secrets struct {
+	RealmID  [16]byte
+	SaltKey  [32]byte            // K_salt
+	NameKey  [32]byte            // K_name
+	Wrapping map[uint32][32]byte // wrapping keys by id
+	Current  uint32              // the wrapping key that seals
+}
+
+// Config configures a Service. Engine, Secrets and Tokens are needed; the zero value of the rest is the default.
+type Config struct {
+	Engine  kv.Engine
+	Secrets Secrets
+	Tokens  *token.Keyset
+
+	KDF          credential.KDF    // of new records; zero: credential.DefaultKDF
+	Policy       credential.Policy // zero: credential.DefaultPolicy
+	Registration Registration
+
+	SessionLife    time.Duration // where the client asks for none; 0: one day
+	MaxSessionLife time.Duration // 0: 30 days
+
+	// MaxStretching bounds the passwords that are stretched at once in checked mode, each with
+	// the KDF's memory; 0: 2. Four times as many may wait.
+	MaxStretching int
+
+	Rand io.Reader // nil: crypto/rand
+}
+
+// NonceLife is how long a server nonce is good for (PROTOCOL 11).
+const NonceLife = 20 * time.Second
+
+// A Service is the accounts of one realm. Its methods may be called from several goroutines.
+type Service struct {
+	c        Config
+	store    store
+	throttle throttle
+	dummy    dummy
+	stretch  chan struct{} // a place each for who stretches
+	waiting  chan struct{} // a place each for who stretches or waits to
+}
+
+// New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.
+func New(ctx context.Context, c *Config) (*Service, error) {
+	s := &Service{c: *c}
+	if s.c.KDF == (credential.KDF{}) {
+		s.c.KDF = credential.DefaultKDF()
+	}
+	if s.c.Policy == (credential.Policy{}) {
+		s.c.Policy = credential.DefaultPolicy()
+	}
+	if s.c.SessionLife == 0 {
+		s.c.SessionLife = 24 * time.Hour
+	}
+	if s.c.MaxSessionLife == 0 {
+		s.c.MaxSessionLife = 30 * 24 * time.Hour
+	}
+	if s.c.MaxStretching == 0 {
+		s.c.MaxStretching = 2
+	}
+	if s.c.Rand == nil {
+		s.c.Rand = rand.Reader
+	}
+	if s.c.Engine == nil || s.c.Tokens == nil {
+		return nil, errors.New("account: Engine and Tokens are needed")
+	}
+	if s.c.SessionLife < 0 || s.c.MaxSessionLife < s.c.SessionLife {
+		return nil, errors.New("account: a session's life is longer than the longest")
+	}
+	if err := s.c.KDF.Check(); err != nil {
+		return nil, err
+	}
+	if err := s.c.Policy.Valid(); err != nil {
+		return nil, err
+	}
+	s.stretch = make(chan struct{}, s.c.MaxStretching)
+	s.waiting = make(chan struct{}, 5*s.c.MaxStretching)
+	s.store = store{engine: s.c.Engine, rand: s.c.Rand, secrets: s.c.Secrets}
+	if err := s.store.init(ctx); err != nil {
+		return nil, err
+	}
+	s.throttle.init()
+	return s, s.makeDummy()
+}
+
+// RealmID returns the realm's id.
+func (s *Service) RealmID() [16]byte { return s.c.Secrets.RealmID }
+
+// Registration returns who may register.
+func (s *Service) Registration() Registration { return s.c.Registration }
+
+// MaxSessionLife returns the longest life of a session.
+func (s *Service) MaxSessionLife() time.Duration { return s.c.MaxSessionLife }
+
+// Issuer returns the name of a realm as an issuer of tokens (PROTOCOL 13).
+func Issuer(realmID [16]byte) string { return "urn:authsrv:" + hex.EncodeToString(realmID[:]) }
+
+// random fills b. The system's source does not fail; a test's may.
+func (s *Service) random(b []byte) error {
+	_, err := io.ReadFull(s.c.Rand, b)
+	return err
+}

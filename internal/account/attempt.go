@@ -1,0 +1,244 @@
+package account
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+)
+
+// Channel is what makes one connection different from every other.
+type Channel struct {
+	Preface   [8]byte
+	Handshake [32]byte // the Noise handshake hash
+	Static    [32]byte // the client's X25519 static key
+	Address   netip.Addr
+}
+
+// Start is what a client says at the beginning of an attempt.
+type Start struct {
+	Name        string
+	Method      uint8
+	Offered     []byte
+	Lifetime    time.Duration // of the session asked for; 0: the default
+	ClientNonce [32]byte
+}
+
+// An Attempt is one challenge and what it was given for. It lives in the memory of its connection,
+// and is good for one proof, right or wrong, within NonceLife. It is not safe for concurrent use.
+type Attempt struct {
+	kind       Kind
+	name       string
+	channel    *Channel
+	session    *Session // of an operation
+	lifetime   time.Duration
+	transcript credential.Transcript
+	nonce      [32]byte
+	salt       [16]byte
+	kdf        credential.KDF
+	newKDF     credential.KDF // of a new record
+	issued     time.Time
+	burned     bool
+}
+
+// Challenge is what the peer is told of an Attempt.
+type Challenge struct {
+	ServerNonce [32]byte
+	Salt        [16]byte
+	KDF         credential.KDF // of the current record, or of the new one at a registration
+	NewKDF      credential.KDF // of a new record
+	Life        time.Duration
+	Policy      credential.Policy
+}
+
+// begin makes an Attempt with a fresh nonce.
+func (s *Service) begin(kind Kind, ch *Channel, name string, purpose uint8, clientNonce [32]byte) (*Attempt, error) {
+	a := &Attempt{
+		kind: kind, name: name, channel: ch, newKDF: s.c.KDF, issued: time.Now(),
+		salt:       credential.Salt(s.c.Secrets.SaltKey, s.c.Secrets.RealmID, name),
+		transcript: s.transcript(ch, name, purpose, clientNonce),
+	}
+	if err := s.random(a.nonce[:]); err != nil {
+		return nil, err
+	}
+	a.transcript.ServerNonce = a.nonce[:]
+	a.transcript.Salt = a.salt[:]
+	return a, nil
+}
+
+// transcript returns the fields that every transcript has.
+func (s *Service) transcript(ch *Channel, name string, purpose uint8, clientNonce [32]byte) credential.Transcript {
+	return credential.Transcript{
+		Preface: ch.Preface, Handshake: ch.Handshake, RealmID: s.c.Secrets.RealmID,
+		Purpose: purpose, LoginName: name, ClientStatic: ch.Static, ClientNonce: clientNonce,
+	}
+}
+
+func (a *Attempt) setKDF(k credential.KDF) {
+	a.kdf, a.transcript.KDF = k, k
+}
+
+func (s *Service) challenge(a *Attempt) Challenge {
+	return Challenge{a.nonce, a.salt, a.kdf, a.newKDF, NonceLife, s.c.Policy}
+}
+
+// burn uses the nonce up, and says whether it was still alive. Without a nonce for this kind of
+// attempt there is nothing to check a proof against: that is an error.
+func (a *Attempt) burn(kind Kind) (alive bool, err error) {
+	if a == nil {
+		return false, &Denied{Reason: NonceExpired}
+	}
+	burned := a.burned
+	a.burned = true
+	if burned || a.kind != kind {
+		return false, &Denied{Reason: NonceExpired}
+	}
+	return time.Since(a.issued) <= NonceLife, nil
+}
+
+// dummy stands in for what an unknown name does not have: records that open and parse as real ones
+// do, with a public key whose private half nobody has.
+type dummy struct {
+	id          ID
+	nameKey     []byte
+	name        []byte // sealed
+	account     []byte // sealed
+	fingerprint [32]byte
+}
+
+func (s *Service) makeDummy() error {
+	var seed [32]byte
+	d := &s.dummy
+	for _, b := range [][]byte{seed[:], d.id[:], d.fingerprint[:]} {
+		if err := s.random(b); err != nil {
+			return err
+		}
+	}
+	r := accountRecord{name: "-", method: credential.MethodPassword, generation: 1}
+	r.verifier.KDF = s.c.KDF
+	r.verifier.ServerKey = d.fingerprint
+	copy(r.verifier.PublicKey[:], ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
+	var err error
+	d.nameKey = s.store.nameKey("") // which is nobody's
+	if d.name, err = s.store.encode(labelName, d.nameKey, &idRecord{d.id}); err != nil {
+		return err
+	}
+	d.account, err = s.store.encode(labelAccount, accountKey(d.id), &r)
+	return err
+}
+
+// lookup reads the account of a name by way of get. For a name without an account it reads, opens and
+// returns as much, made up, and real is false.
+func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (id ID, r accountRecord, real bool, err error) {
+	key := s.store.nameKey(name)
+	sealed, real, err := get(key)
+	if err != nil {
+		return id, r, false, err
+	}
+	if !real {
+		key, sealed = s.dummy.nameKey, s.dummy.name
+	}
+	var index idRecord
+	if err := s.store.decode(labelName, key, sealed, &index); err != nil {
+		return id, r, false, err
+	}
+	key = accountKey(index.id)
+	sealed, there, err := get(key)
+	if err != nil {
+		return id, r, false, err
+	}
+	real = real && there
+	if !real {
+		key, sealed = accountKey(s.dummy.id), s.dummy.account
+	}
+	if err := s.store.decode(labelAccount, key, sealed, &r); err != nil {
+		return id, r, false, err
+	}
+	if real && r.name != name {
+		return id, r, false, fmt.Errorf("%w: account under another name", ErrDamaged)
+	}
+	return index.id, r, real, nil
+}
+
+// now reads a key outside of any transaction.
+func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
+	return func(key []byte) ([]byte, bool, error) {
+		e, err := s.store.engine.Get(ctx, key)
+		return e.Value, e.Version != 0, err
+	}
+}
+
+var errNotProved = errors.New("account: not proved")
+
+// prove debits the throttle, checks the proof of an attempt that was burned, and runs change in the same
+// transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name.
+func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
+	debit, err := s.debit(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer debit.settle()
+	sum := a.transcript.Sum()
+	var reason Outcome
+	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+		id, r, real, err := s.lookup(tx.Get, a.name)
+		if err != nil {
+			return err
+		}
+		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
+		if reason = judge(a, alive, real, good, &r); reason != Success {
+			return errNotProved
+		}
+		debit.settle()
+		if err := s.clearFailures(tx, a.name); err != nil {
+			return err
+		}
+		session, err := change(tx, id, &r)
+		if err != nil {
+			return err
+		}
+		return s.audit(tx, Event{Kind: a.kind, Outcome: Success, Account: id, Session: session, Name: a.name, Address: a.channel.Address})
+	})
+	if errors.Is(err, errNotProved) {
+		return s.fail(ctx, a, reason)
+	}
+	return err
+}
+
+func judge(a *Attempt, alive, real, good bool, r *accountRecord) Outcome {
+	switch {
+	case !real:
+		return UnknownName
+	case !good:
+		return WrongPassword
+	case !alive:
+		return NonceExpired
+	case r.flags&flagDisabled != 0:
+		return Disabled
+	}
+	return Success
+}
+
+// fail counts a failure, durably, before it is told.
+func (s *Service) fail(ctx context.Context, a *Attempt, reason Outcome) error {
+	var wait time.Duration
+	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+		var err error
+		if wait, err = s.addFailure(tx, a); err != nil {
+			return err
+		}
+		return s.audit(tx, Event{Kind: a.kind, Outcome: reason, Name: a.name, Address: a.channel.Address})
+	})
+	if err != nil {
+		return err
+	}
+	return &Denied{RetryAfter: wait, Reason: reason}
+}
+
+// Name returns the login name that the attempt is for.
+func (a *Attempt) Name() string { return a.name }

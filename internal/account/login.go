@@ -1,0 +1,60 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+)
+
+// Login is a connection that was let in.
+type Login struct {
+	Session   *Session
+	Confirm   [32]byte // or the resume confirm
+	Token     string   // empty after a session token
+	ResumeKey [32]byte // zero after a session token
+}
+
+// BeginLogin returns a challenge for a name, whether or not it has an account.
+func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
+	_, r, _, err := s.lookup(s.now(ctx), start.Name)
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	a, err := s.begin(KindLogin, ch, start.Name, credential.PurposeLogin, start.ClientNonce)
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	a.lifetime = start.Lifetime
+	a.transcript.Options = uint32(start.Lifetime / time.Second)
+	a.transcript.Method = start.Method
+	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)
+	a.setKDF(r.verifier.KDF)
+	return a, s.challenge(a), nil
+}
+
+// FinishLogin burns the nonce and checks the proof. Any refusal is a *Denied.
+func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (*Login, error) {
+	alive, err := a.burn(KindLogin)
+	if err != nil {
+		return nil, err
+	}
+	var l Login
+	err = s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
+		return s.openSession(tx, &l, id, r, a.channel, s.lifetime(a.lifetime))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &l, nil
+}
+
+// lifetime bounds what a client asked for.
+func (s *Service) lifetime(asked time.Duration) time.Duration {
+	if asked == 0 {
+		return s.c.SessionLife
+	}
+	return min(asked, s.c.MaxSessionLife)
+}

@@ -1,0 +1,115 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+)
+
+// BeginOperation returns a challenge for one operation of a session: KindChangePassword, KindDelete or KindRevokeAll.
+func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Session, kind Kind, clientNonce [32]byte) (*Attempt, Challenge, error) {
+	r, _, _, err := s.live(ctx, session.Account, session.ID, time.Now())
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	a, err := s.begin(kind, ch, session.Name, credential.PurposeOperation, clientNonce)
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	a.session = session
+	a.transcript.Method = credential.MethodPassword
+	a.transcript.OfferedMethods = []byte{credential.MethodPassword}
+	a.transcript.SessionID, a.transcript.AccountID = session.ID[:], session.Account[:]
+	a.setKDF(r.verifier.KDF)
+	return a, s.challenge(a), nil
+}
+
+// operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction.
+func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [32]byte, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
+	a.transcript.OpDigest = digest[:]
+	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		var rec sessionRecord
+		there, err := s.store.get(tx, labelSession, sessionKey(id, a.session.ID), &rec)
+		if err != nil {
+			return ID{}, err
+		}
+		if !there || id != a.session.Account {
+			return ID{}, ErrSessionRevoked
+		}
+		if err := judgeSession(r, &rec, time.Now()); err != nil {
+			return ID{}, err
+		}
+		return change(tx, id, r)
+	})
+}
+
+// ChangePassword puts a new record in the place of the old one. All sessions end, and the one in which it was asked for is
+// succeeded by the one that is returned, with the same end.
+func (s *Service) ChangePassword(ctx context.Context, a *Attempt, v Verifier, digest [32]byte, newProof, proof [64]byte) (*Login, error) {
+	alive, err := a.burn(KindChangePassword)
+	if err != nil {
+		return nil, err
+	}
+	if alive {
+		if err := a.checkRecord(v, digest, newProof); err != nil {
+			return nil, err
+		}
+	}
+	var l Login
+	err = s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		r.verifier = v
+		r.generation++
+		r.changed = uint64(time.Now().Unix())
+		if err := s.store.put(tx, labelAccount, accountKey(id), r); err != nil {
+			return ID{}, err
+		}
+		tx.Delete(sessionKey(id, a.session.ID))
+		l = Login{}
+		return s.openSession(tx, &l, id, r, a.channel, time.Until(a.session.Expires))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &l, nil
+}
+
+// RevokeAll ends all sessions of the account.
+func (s *Service) RevokeAll(ctx context.Context, a *Attempt, digest [32]byte, proof [64]byte) error {
+	alive, err := a.burn(KindRevokeAll)
+	if err != nil {
+		return err
+	}
+	return s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		r.generation++
+		tx.Delete(sessionKey(id, a.session.ID))
+		return a.session.ID, s.store.put(tx, labelAccount, accountKey(id), r)
+	})
+}
+
+// Delete removes the account and all that is of it. On return nothing is left but the audit record.
+func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof [64]byte) error {
+	alive, err := a.burn(KindDelete)
+	if err != nil {
+		return err
+	}
+	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(a.session.Account), nil, sweepBatch)
+	if err != nil {
+		return err
+	}
+	err = s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		tx.Delete(s.store.nameKey(r.name))
+		tx.Delete(accountKey(id))
+		for _, e := range sessions {
+			tx.Delete(e.Key)
+		}
+		return a.session.ID, nil
+	})
+	if err != nil {
+		return err
+	}
+	// The account is gone for good, and its sessions are dead. A stop before the end of this leaves
+	// them to the sweep.
+	return s.removeSessions(ctx, a.session.Account)
+}

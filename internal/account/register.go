@@ -1,0 +1,133 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+)
+
+// BeginRegister returns what a new record is to be made with. It refuses who may not register, and
+// names that break a rule.
+func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
+	kind := KindRegister
+	switch checked := start.Method == credential.MethodCheckedPassword; {
+	case s.c.Registration == RegistrationClosed:
+		return nil, Challenge{}, ErrRegistrationClosed
+	case s.c.Registration == RegistrationChecked && !checked:
+		return nil, Challenge{}, ErrPasswordNeeded
+	case s.c.Registration == RegistrationOpen && checked:
+		return nil, Challenge{}, ErrRegistrationClosed
+	case checked:
+		kind = KindRegisterChecked
+	}
+	name, err := credential.PrepareName(start.Name)
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	if name != start.Name { // on the wire is the prepared form
+		return nil, Challenge{}, credential.RuleNameCharacters
+	}
+	a, err := s.begin(kind, ch, name, credential.PurposeRegister, start.ClientNonce)
+	if err != nil {
+		return nil, Challenge{}, err
+	}
+	a.transcript.Method = start.Method
+	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)
+	a.setKDF(s.c.KDF)
+	return a, s.challenge(a), nil
+}
+
+// FinishRegister makes the account, with a record that the new key has signed. It does not log in.
+func (s *Service) FinishRegister(ctx context.Context, a *Attempt, v Verifier, digest [32]byte, signature [64]byte) error {
+	if alive, err := a.burn(KindRegister); err != nil || !alive {
+		return ErrRecordRefused
+	}
+	if err := a.checkRecord(v, digest, signature); err != nil {
+		return err
+	}
+	return s.create(ctx, a, v)
+}
+
+// checkRecord says whether a new record is as it was asked for and signed by its own key.
+func (a *Attempt) checkRecord(v Verifier, digest [32]byte, signature [64]byte) error {
+	a.transcript.OpDigest = digest[:]
+	if v.KDF != a.newKDF || credential.CheckPublicKey(v.PublicKey[:]) != nil ||
+		!credential.VerifyNewKey(v.PublicKey, a.transcript.Sum(), signature) {
+		return ErrRecordRefused
+	}
+	return nil
+}
+
+// FinishRegisterChecked judges the password, makes the record and then the account. The password
+// is not kept; the caller clears it.
+func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, password []byte) error {
+	if alive, err := a.burn(KindRegisterChecked); err != nil || !alive {
+		return ErrRecordRefused
+	}
+	prepared, err := credential.PreparePassword(string(password))
+	if err != nil {
+		return err
+	}
+	defer clear(prepared)
+	v, err := s.judgeAndStretch(ctx, a, prepared)
+	if err != nil {
+		return err
+	}
+	return s.create(ctx, a, v)
+}
+
+// judgeAndStretch is the one place where the server computes with a password. It takes as long as a
+// client does and as much memory, so that few may be in here at once, and a few more wait.
+func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []byte) (v Verifier, err error) {
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return v, ErrOverloaded
+	}
+	select {
+	case s.stretch <- struct{}{}:
+		defer func() { <-s.stretch }()
+	case <-ctx.Done():
+		return v, ErrOverloaded
+	}
+	if err := s.c.Policy.Check(a.name, password); err != nil {
+		return v, err
+	}
+	key, err := credential.Derive(password, s.c.Secrets.RealmID, a.name, a.salt, a.newKDF)
+	if err != nil {
+		return v, err
+	}
+	defer key.Destroy()
+	return Verifier{KDF: a.newKDF, PublicKey: key.Public(), ServerKey: key.ServerKey()}, nil
+}
+
+// create writes the account if its name is free.
+func (s *Service) create(ctx context.Context, a *Attempt, v Verifier) error {
+	var id ID
+	if err := s.random(id[:]); err != nil {
+		return err
+	}
+	now := uint64(time.Now().Unix())
+	r := accountRecord{
+		name: a.name, method: credential.MethodPassword, verifier: v,
+		generation: 1, created: now, changed: now,
+	}
+	return kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+		key := s.store.nameKey(a.name)
+		if _, taken, err := tx.Get(key); err != nil {
+			return err
+		} else if taken {
+			return ErrNameTaken
+		}
+		if err := s.store.put(tx, labelName, key, &idRecord{id}); err != nil {
+			return err
+		}
+		if err := s.store.put(tx, labelAccount, accountKey(id), &r); err != nil {
+			return err
+		}
+		return s.audit(tx, Event{Kind: a.kind, Outcome: Success, Account: id, Name: a.name, Address: a.channel.Address})
+	})
+}

@@ -1,0 +1,234 @@
+package account
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/kv"
+	"github.com/authsrv/authsrv/token"
+)
+
+// touchAfter is the least time between two writes of when a session was used.
+const touchAfter = time.Minute
+
+// Session is who a connection is logged in as. It does not change once it was handed out.
+type Session struct {
+	Account ID
+	ID      ID
+	Name    string
+	Created time.Time // the account
+	Expires time.Time // the session
+
+	generation uint64
+}
+
+// SessionInfo is what the owner of an account is shown of one of its sessions.
+type SessionInfo struct {
+	ID                         ID
+	Created, LastUsed, Expires time.Time
+	Address                    string
+}
+
+func unix(sec uint64) time.Time { return time.Unix(int64(sec), 0) }
+
+// openSession writes a new session into tx and fills in l.
+func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *Channel, life time.Duration) (ID, error) {
+	now := time.Now()
+	rec := sessionRecord{
+		generation: r.generation,
+		created:    uint64(now.Unix()),
+		lastUsed:   uint64(now.Unix()),
+		expires:    uint64(now.Add(life).Unix()),
+	}
+	if ch.Address.IsValid() {
+		rec.address = ch.Address.Unmap().String()
+	}
+	var sid ID
+	for _, b := range [][]byte{sid[:], rec.jti[:], rec.resumeKey[:]} {
+		if err := s.random(b); err != nil {
+			return sid, err
+		}
+	}
+	thumbprint := token.Thumbprint(ch.Static)
+	if _, err := base64.RawURLEncoding.Decode(rec.thumbprint[:], []byte(thumbprint)); err != nil {
+		return sid, fmt.Errorf("account: thumbprint: %w", err)
+	}
+	issuer := Issuer(s.c.Secrets.RealmID)
+	text, err := s.c.Tokens.Sign(token.Claims{
+		Issuer: issuer, Audience: issuer,
+		Subject: id, SessionID: sid, ID: rec.jti,
+		IssuedAt: unix(rec.created), Expires: unix(rec.expires), Thumbprint: thumbprint,
+	})
+	if err != nil {
+		return sid, err
+	}
+	if err := s.store.put(tx, labelSession, sessionKey(id, sid), &rec); err != nil {
+		return sid, err
+	}
+	l.Token, l.ResumeKey = text, rec.resumeKey
+	l.Session = &Session{
+		Account: id, ID: sid, Name: r.name, Created: unix(r.created),
+		Expires: unix(rec.expires), generation: r.generation,
+	}
+	return sid, nil
+}
+
+// Resume lets a connection in by a session token whose key its handshake has proved.
+func (s *Service) Resume(ctx context.Context, ch *Channel, clientNonce [32]byte, text string) (*Login, error) {
+	now := time.Now()
+	claims, err := s.c.Tokens.Verify(text, now)
+	expired := errors.Is(err, token.ErrExpired)
+	if err != nil && !expired {
+		return nil, ErrSessionMalformed
+	}
+	if subtle.ConstantTimeCompare([]byte(claims.Thumbprint), []byte(token.Thumbprint(ch.Static))) != 1 {
+		return nil, ErrSessionMalformed
+	}
+	if expired {
+		return nil, ErrSessionExpired
+	}
+	id, sid := ID(claims.Subject), ID(claims.SessionID)
+	r, rec, version, err := s.live(ctx, id, sid, now)
+	if err != nil {
+		return nil, err
+	}
+	if rec.jti != ID(claims.ID) {
+		return nil, ErrSessionRevoked
+	}
+	if err := s.touch(ctx, id, sid, rec, version, ch, now); err != nil {
+		return nil, err
+	}
+	t := s.transcript(ch, r.name, credential.PurposeSession, clientNonce)
+	t.SessionID, t.AccountID = sid[:], id[:]
+	return &Login{
+		Session: &Session{
+			Account: id, ID: sid, Name: r.name, Created: unix(r.created),
+			Expires: unix(rec.expires), generation: rec.generation,
+		},
+		Confirm: credential.ResumeConfirm(rec.resumeKey, t.Sum()),
+	}, nil
+}
+
+// live reads a session and its account, and says why it is not one to log in with.
+func (s *Service) live(ctx context.Context, id, sid ID, now time.Time) (r accountRecord, rec sessionRecord, version kv.Version, err error) {
+	key := accountKey(id)
+	e, err := s.store.engine.Get(ctx, key)
+	if err != nil {
+		return r, rec, 0, err
+	}
+	if e.Version == 0 {
+		return r, rec, 0, ErrSessionRevoked
+	}
+	if err := s.store.decode(labelAccount, key, e.Value, &r); err != nil {
+		return r, rec, 0, err
+	}
+	key = sessionKey(id, sid)
+	if e, err = s.store.engine.Get(ctx, key); err != nil {
+		return r, rec, 0, err
+	}
+	if e.Version == 0 {
+		return r, rec, 0, ErrSessionRevoked
+	}
+	if err := s.store.decode(labelSession, key, e.Value, &rec); err != nil {
+		return r, rec, 0, err
+	}
+	return r, rec, e.Version, judgeSession(&r, &rec, now)
+}
+
+func judgeSession(r *accountRecord, rec *sessionRecord, now time.Time) error {
+	switch {
+	case rec.generation != r.generation || r.flags&flagDisabled != 0:
+		return ErrSessionRevoked
+	case uint64(now.Unix()) >= rec.expires:
+		return ErrSessionExpired
+	}
+	return nil
+}
+
+// touch writes down that a session was used. It gives way to whatever else happens to the session.
+func (s *Service) touch(ctx context.Context, id, sid ID, rec sessionRecord, version kv.Version, ch *Channel, now time.Time) error {
+	if now.Sub(unix(rec.lastUsed)) < touchAfter {
+		return nil
+	}
+	rec.lastUsed = uint64(now.Unix())
+	if ch.Address.IsValid() {
+		rec.address = ch.Address.Unmap().String()
+	}
+	key := sessionKey(id, sid)
+	sealed, err := s.store.encode(labelSession, key, &rec)
+	if err != nil {
+		return err
+	}
+	_, err = s.store.engine.Commit(ctx, []kv.Read{{Key: key, Version: version}}, []kv.Write{{Key: key, Value: sealed}})
+	if errors.Is(err, kv.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// Check says whether a session is still one: nil, ErrSessionExpired or ErrSessionRevoked, or a failure of the store.
+func (s *Service) Check(ctx context.Context, session *Session) error {
+	_, _, _, err := s.live(ctx, session.Account, session.ID, time.Now())
+	return err
+}
+
+// Sessions returns up to limit live sessions of the account behind the id after, by ascending id, and
+// whether there are more.
+func (s *Service) Sessions(ctx context.Context, session *Session, after ID, limit int) (list []SessionInfo, more bool, err error) {
+	now := time.Now()
+	r, _, _, err := s.live(ctx, session.Account, session.ID, now)
+	if err != nil {
+		return nil, false, err
+	}
+	prefix := sessionPrefix(session.Account)
+	start := append(sessionKey(session.Account, after), 0)
+	if after == (ID{}) {
+		start = nil
+	}
+	for {
+		entries, _, err := s.store.engine.Scan(ctx, prefix, start, limit+1)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, e := range entries {
+			var rec sessionRecord
+			if err := s.store.decode(labelSession, e.Key, e.Value, &rec); err != nil {
+				return nil, false, err
+			}
+			if judgeSession(&r, &rec, now) != nil {
+				continue
+			}
+			if len(list) == limit {
+				return list, true, nil
+			}
+			list = append(list, SessionInfo{
+				ID: ID(e.Key[len(prefix):]), Created: unix(rec.created), LastUsed: unix(rec.lastUsed),
+				Expires: unix(rec.expires), Address: rec.address,
+			})
+		}
+		if len(entries) <= limit {
+			return list, false, nil
+		}
+		start = append(entries[limit].Key, 0)
+	}
+}
+
+// Logout ends a session.
+func (s *Service) Logout(ctx context.Context, session *Session, ch *Channel) error {
+	return kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+		key := sessionKey(session.Account, session.ID)
+		if _, ok, err := tx.Get(key); err != nil || !ok {
+			return err // ended meanwhile, which is what was asked for
+		}
+		tx.Delete(key)
+		return s.audit(tx, Event{
+			Kind: KindLogout, Outcome: Success, Account: session.Account, Session: session.ID,
+			Name: session.Name, Address: ch.Address,
+		})
+	})
+}

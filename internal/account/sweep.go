@@ -1,0 +1,143 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/authsrv/authsrv/kv"
+)
+
+// sweepBatch is how many records are removed in one commit: each is a read and a write of kv.MaxOps.
+const sweepBatch = 60
+
+// removeSessions removes all sessions of an account that is no more.
+func (s *Service) removeSessions(ctx context.Context, id ID) error {
+	for {
+		entries, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		if err := s.remove(ctx, entries); err != nil && !errors.Is(err, kv.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// remove removes entries, provided that none has changed since it was read.
+func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
+	reads := make([]kv.Read, len(entries))
+	writes := make([]kv.Write, len(entries))
+	for i, e := range entries {
+		reads[i] = kv.Read{Key: e.Key, Version: e.Version}
+		writes[i] = kv.Write{Key: e.Key, Delete: true}
+	}
+	_, err := s.store.engine.Commit(ctx, reads, writes)
+	return err
+}
+
+// Sweep removes sessions that are dead and throttle records that have decayed, and returns how many. They
+// have no effect any more: Sweep only makes room.
+func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
+	for _, space := range []struct {
+		prefix byte
+		dead   func(context.Context, kv.Entry, time.Time) (bool, error)
+	}{{spaceSession, s.sessionDead}, {spaceThrottle, s.throttleDead}} {
+		n, err := s.sweepSpace(ctx, space.prefix, space.dead)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(context.Context, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
+	var start []byte
+	for {
+		entries, _, err := s.store.engine.Scan(ctx, []byte{prefix}, start, sweepBatch)
+		if err != nil || len(entries) == 0 {
+			return removed, err
+		}
+		now := time.Now()
+		var batch []kv.Entry
+		for _, e := range entries {
+			gone, err := dead(ctx, e, now)
+			if err != nil {
+				return removed, err
+			}
+			if gone {
+				batch = append(batch, e)
+			}
+		}
+		if len(batch) > 0 {
+			switch err := s.remove(ctx, batch); {
+			case err == nil:
+				removed += len(batch)
+			case !errors.Is(err, kv.ErrConflict): // those wait for the next sweep
+				return removed, err
+			}
+		}
+		start = append(entries[len(entries)-1].Key, 0)
+	}
+}
+
+func (s *Service) sessionDead(ctx context.Context, e kv.Entry, now time.Time) (bool, error) {
+	if len(e.Key) != len(sessionKey(ID{}, ID{})) {
+		return false, ErrDamaged
+	}
+	id, sid := ID(e.Key[1:17]), ID(e.Key[17:])
+	_, _, _, err := s.live(ctx, id, sid, now)
+	if errors.Is(err, ErrSessionRevoked) || errors.Is(err, ErrSessionExpired) {
+		return true, nil
+	}
+	return false, err
+}
+
+func (s *Service) throttleDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {
+	var r throttleRecord
+	if len(e.Key) < 2 || e.Key[1] == 0 || int(e.Key[1]) >= len(limits) {
+		return false, ErrDamaged
+	}
+	if err := s.store.decode(labelThrottle, e.Key, e.Value, &r); err != nil {
+		return false, err
+	}
+	return r.level(throttleKind(e.Key[1]), now) == 0, nil
+}
+
+// Changes yields the accounts that have changed, or lost a session, from when it is called: whoever holds one of their sessions
+// should Check it. The zero ID stands for all of them. It ends with an error, that of ctx where it was cancelled.
+func (s *Service) Changes(ctx context.Context) iter.Seq2[ID, error] {
+	return func(yield func(ID, error) bool) {
+		for {
+			_, at, err := s.store.engine.Scan(ctx, []byte{spaceMeta}, nil, 1)
+			if err != nil {
+				yield(ID{}, err)
+				return
+			}
+			if !yield(ID{}, nil) { // whatever happened before this version
+				return
+			}
+			for e, err := range s.store.engine.Watch(ctx, nil, at) {
+				if errors.Is(err, kv.ErrCompacted) {
+					break
+				}
+				if err != nil {
+					yield(ID{}, err)
+					return
+				}
+				if id, ok := changed(e); ok && !yield(id, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func changed(e kv.Event) (ID, bool) {
+	if len(e.Key) < 17 || e.Key[0] != spaceAccount && (e.Key[0] != spaceSession || !e.Deleted) {
+		return ID{}, false
+	}
+	return ID(e.Key[1:17]), true
+}
