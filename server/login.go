@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/wire"
+)
+
+func startOf(m *wire.AuthStart) *account.Start {
+	return &account.Start{
+		Name: string(m.Name), Method: uint8(m.Method), Offered: m.Offered,
+		Lifetime: seconds(m.Lifetime), ClientNonce: m.ClientNonce,
+	}
+}
+
+func challengeOf(c *account.Challenge) wire.Challenge {
+	return wire.Challenge{ServerNonce: c.ServerNonce, Salt: c.Salt, KDF: wire.KDF(c.KDF), TTL: uint16(c.Life.Seconds())}
+}
+
+func policyOf(p credential.Policy) wire.Policy {
+	return wire.Policy{Kind: uint8(p.Kind), MinLength: p.MinLength, MaxLength: p.MaxLength, MinScore: p.MinScore}
+}
+
+// takeAttempt returns the attempt that is alive, which is then no longer the connection's.
+func (ss *session) takeAttempt() *account.Attempt {
+	a := ss.attempt
+	ss.attempt = nil
+	return a
+}
+
+func (ss *session) beginLogin(ctx context.Context, m *wire.AuthStart) (message, error) {
+	a, c, err := ss.server.c.Accounts.BeginLogin(ctx, &ss.channel, startOf(m))
+	if err != nil {
+		return nil, err
+	}
+	ss.attempt = a
+	answer := challengeOf(&c)
+	return &answer, nil
+}
+
+func (ss *session) finishLogin(ctx context.Context, m *wire.Proof) (message, error) {
+	a := ss.takeAttempt()
+	l, err := ss.server.c.Accounts.FinishLogin(ctx, a, m.Proof)
+	ss.logAttempt("login", a, err)
+	if err != nil {
+		return nil, err
+	}
+	return ss.welcome(ctx, l)
+}
+
+func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, error) {
+	l, err := ss.server.c.Accounts.Resume(ctx, &ss.channel, m.ClientNonce, string(m.Token))
+	if err != nil {
+		ss.log.Info("resume", "outcome", outcome(err))
+		return nil, err
+	}
+	ss.log.Info("resume", "outcome", outcome(nil), "name", l.Session.Name)
+	return ss.welcome(ctx, l)
+}
+
+// welcome makes the connection one of its account's.
+func (ss *session) welcome(ctx context.Context, l *account.Login) (message, error) {
+	if err := ss.join(ctx, l.Session); err != nil {
+		return nil, err
+	}
+	ss.denied = 0
+	answer := &wire.Welcome{
+		Confirm: l.Confirm, AccountID: l.Session.Account, SessionID: l.Session.ID,
+		Expires: uint64(l.Session.Expires.Unix()), Name: []byte(l.Session.Name), Token: []byte(l.Token),
+	}
+	if l.Token != "" {
+		answer.ResumeKey = l.ResumeKey[:]
+	}
+	return answer, nil
+}
+
+// join makes the connection the session's. The check comes behind it, so that nothing that
+// ends the session falls between the two.
+func (ss *session) join(ctx context.Context, session *account.Session) error {
+	ss.server.live.leave(ss)
+	ss.login = session
+	ss.server.live.join(ss, session)
+	return ss.server.c.Accounts.Check(ctx, session)
+}
+
+// logAttempt writes the line of an attempt. A name that has no account is left out: it is often a password
+// in the wrong field.
+func (ss *session) logAttempt(what string, a *account.Attempt, err error) {
+	var denied *account.Denied
+	if a == nil || errors.As(err, &denied) && (denied.Reason == account.UnknownName || denied.Reason == account.Throttled) {
+		ss.log.Info(what, "outcome", outcome(err))
+		return
+	}
+	ss.log.Info(what, "outcome", outcome(err), "name", a.Name())
+}

@@ -1,0 +1,259 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// ErrClosed is what Serve returns after Shutdown.
+var ErrClosed = errors.New("server: closed")
+
+// Config configures a Server. Accounts and Identity are needed; the zero value of the rest is the default.
+type Config struct {
+	Accounts     *account.Service
+	Identity     ed25519.PrivateKey
+	NextIdentity [32]byte // SHA-256 of the successor's public key; zeros: none
+	Epoch        uint32   // of certificates; 0: 1
+
+	Logger *slog.Logger // nil: none
+
+	// MaxConnections bounds all connections; who comes after is told that the server is overloaded. 0: 20,000.
+	MaxConnections int
+	// MaxHandshakes bounds the connections that are not logged in. Where it is reached, the one that has waited
+	// for longest gives way, of the address with the most of them. 0: 1,024.
+	MaxHandshakes int
+	// Grace is how long Shutdown lets logins that have begun come to their end. 0: 5 s.
+	Grace time.Duration
+
+	Rand io.Reader // nil: crypto/rand
+}
+
+// Deadlines and limits of a connection (PROTOCOL 11).
+const (
+	handshakeTime   = 5 * time.Second
+	loginTime       = 30 * time.Second
+	writeTime       = 10 * time.Second
+	idleTime        = 30 * time.Minute
+	connectionLife  = 12 * time.Hour
+	maxLoginFrames  = 16
+	maxStarts       = 3
+	maxDenied       = 3
+	maxLoginBytes   = 8192
+	sweepEvery      = 10 * time.Minute
+	defaultMaxConns = 20_000
+	defaultLobby    = 1024
+	defaultGrace    = 5 * time.Second
+)
+
+// A Server serves connections until it is shut down.
+type Server struct {
+	c     Config
+	node  node
+	lobby lobby
+	live  live
+
+	open     atomic.Int64 // connections
+	draining atomic.Bool
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	sessions  map[*session]struct{}
+	closed    bool
+	started   bool // what runs beside the connections
+
+	ctx         context.Context // of all goroutines; ends when the last connection has, or Shutdown gives up waiting
+	cancel      context.CancelFunc
+	connections sync.WaitGroup
+	beside      sync.WaitGroup
+}
+
+// New checks the configuration. It starts no goroutine.
+func New(c *Config) (*Server, error) {
+	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
+	if s.c.Accounts == nil || len(s.c.Identity) != ed25519.PrivateKeySize {
+		return nil, errors.New("server: Accounts and Identity are needed")
+	}
+	if s.c.Epoch == 0 {
+		s.c.Epoch = 1
+	}
+	if s.c.Logger == nil {
+		s.c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if s.c.MaxConnections == 0 {
+		s.c.MaxConnections = defaultMaxConns
+	}
+	if s.c.MaxHandshakes == 0 {
+		s.c.MaxHandshakes = defaultLobby
+	}
+	if s.c.Grace == 0 {
+		s.c.Grace = defaultGrace
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
+	s.lobby.max = s.c.MaxHandshakes
+	s.live.sessions = make(map[account.ID]map[*session]*account.Session)
+	return s, nil
+}
+
+// Serve takes connections from l until Shutdown, and then returns ErrClosed; another error is l's. It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.begin(l) {
+		return ErrClosed
+	}
+	var pause time.Duration
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.take(conn)
+			continue
+		}
+		if s.draining.Load() {
+			return ErrClosed
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Out of file descriptors, most likely: those who are connected are served on.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.c.Logger.Warn("accept failed", "error", err, "retry_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-s.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// begin registers a listener, and with the first one starts what runs beside the connections.
+func (s *Server) begin(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	if !s.started {
+		s.started = true
+		s.beside.Go(s.watch)
+		s.beside.Go(s.sweep)
+	}
+	return true
+}
+
+// take serves one connection in a goroutine of its own.
+func (s *Server) take(conn net.Conn) {
+	ss := newSession(s, conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return
+	}
+	s.sessions[ss] = struct{}{}
+	s.connections.Go(func() {
+		defer s.forget(ss)
+		if s.open.Add(1) > int64(s.c.MaxConnections) {
+			ss.refuse(wire.CodeOverloaded)
+			return
+		}
+		ss.serve(s.ctx)
+	})
+}
+
+func (s *Server) forget(ss *session) {
+	s.open.Add(-1)
+	s.live.leave(ss)
+	s.mu.Lock()
+	delete(s.sessions, ss)
+	s.mu.Unlock()
+}
+
+// watch ends connections whose session was ended, by whomever and on whatever node.
+func (s *Server) watch() {
+	for id, err := range s.c.Accounts.Changes(s.ctx) {
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.c.Logger.Error("feed of changes ended: ended sessions close at their next request", "error", err)
+			}
+			return
+		}
+		for ss, session := range s.live.of(id) {
+			if err := s.c.Accounts.Check(s.ctx, session); err != nil && s.ctx.Err() == nil {
+				ss.wake(goodbyeCode(err))
+			}
+		}
+	}
+}
+
+// sweep makes room in the store from time to time.
+func (s *Server) sweep() {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		n, err := s.c.Accounts.Sweep(s.ctx)
+		switch {
+		case s.ctx.Err() != nil:
+			return
+		case err != nil:
+			s.c.Logger.Error("sweep failed", "error", err)
+		case n > 0:
+			s.c.Logger.Debug("swept", "removed", n)
+		}
+		select {
+		case <-ticker.C:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// Shutdown stops gracefully: no new connection is taken, requests in flight are answered, logins that have
+// begun may finish within Grace, and then everybody is told goodbye. It waits for all of that, or until ctx
+// ends: then what is left is cut off, and the error is ctx's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.closed = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	open := make([]*session, 0, len(s.sessions))
+	for ss := range s.sessions {
+		open = append(open, ss)
+	}
+	s.mu.Unlock()
+	for _, ss := range open {
+		ss.drain(s.c.Grace)
+	}
+
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.connections.Wait()
+		s.cancel()
+		s.beside.Wait()
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	s.cancel()
+	for _, ss := range open {
+		ss.raw.Close()
+	}
+	<-gone
+	return ctx.Err()
+}

@@ -1,0 +1,363 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/noiseconn"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// session is one connection. Only its own goroutine uses what is not said to be shared.
+type session struct {
+	server  *Server
+	raw     net.Conn
+	conn    *noiseconn.Conn // after the handshake
+	log     *slog.Logger
+	began   time.Time
+	prefix  netip.Prefix // of the peer's address
+	channel account.Channel
+
+	state   state
+	attempt *account.Attempt // the nonce that is alive, if any
+	opID    uint32           // the request that an operation's attempt is for
+	login   *account.Session // in Ready
+	goodbye wire.Code        // why a handler ends the connection
+
+	frames, starts, denied, bytes int    // counted up to their limits
+	out                           []byte // the answer being written
+
+	shaken atomic.Bool // shared: the handshake is done
+
+	mu      sync.Mutex // guards what follows, which is shared
+	inside  bool       // the next read is one in Ready
+	woken   wire.Code  // why the connection is to end; 0: it is not
+	drained time.Time  // until when a login may still finish; zero: the server is not stopping
+}
+
+// message is what a handler answers with.
+type message interface{ AppendTo([]byte) []byte }
+
+// handler takes a message as bytes, and returns the answer, or an error that becomes a refusal.
+type handler func(*session, context.Context, []byte) (message, error)
+
+// on makes a handler of a parser and of a method that takes what it parses. This is where bytes
+// become messages.
+func on[M any](parse func([]byte) (M, error), handle func(*session, context.Context, *M) (message, error)) handler {
+	return func(ss *session, ctx context.Context, b []byte) (message, error) {
+		m, err := parse(b)
+		if err != nil {
+			return nil, err
+		}
+		return handle(ss, ctx, &m)
+	}
+}
+
+func newSession(s *Server, conn net.Conn) *session {
+	ss := &session{server: s, raw: conn, began: time.Now()}
+	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		ss.channel.Address = a.Addr().Unmap()
+	}
+	ss.prefix = crowdOf(ss.channel.Address)
+	ss.log = s.c.Logger.With("peer", conn.RemoteAddr().String())
+	return ss
+}
+
+// serve leads the connection from its first byte to its last.
+func (ss *session) serve(ctx context.Context) {
+	defer ss.raw.Close()
+	if evicted := ss.server.lobby.enter(ss); evicted != nil {
+		evicted.wake(wire.CodeOverloaded)
+	}
+	defer ss.server.lobby.leave(ss)
+	ss.raw.SetWriteDeadline(ss.began.Add(handshakeTime))
+	ss.setReadDeadline(ss.began.Add(handshakeTime))
+	payload, err := ss.handshake(ctx)
+	if err != nil {
+		ss.log.Debug("handshake failed", "error", err)
+		return
+	}
+	ss.log.Debug("connect")
+	for msg := payload; msg != nil; msg = ss.next() {
+		if !ss.step(ctx, msg) {
+			return
+		}
+	}
+}
+
+// handshake returns the payload of M3.
+func (ss *session) handshake(ctx context.Context) ([]byte, error) {
+	static, certificate, err := ss.server.node.current(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	h := noiseconn.Server(ss.raw, ss.server.c.Rand)
+	if err := h.Start(ctx); err != nil {
+		switch {
+		case errors.Is(err, noiseconn.ErrVersion):
+			h.Refuse(wire.CodeVersion)
+			ss.linger()
+		case ss.wokenBy() == wire.CodeOverloaded:
+			h.Refuse(wire.CodeOverloaded)
+			ss.linger()
+		}
+		return nil, err
+	}
+	if err := h.Hello(ctx, static, ss.server.hello(certificate).AppendTo(nil)); err != nil {
+		return nil, err
+	}
+	payload, conn, err := h.Finish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ss.conn = conn
+	ss.channel.Preface = wire.Preface{Version: wire.Version, Suite: wire.Suite}.Bytes()
+	ss.channel.Handshake = conn.HandshakeHash()
+	ss.channel.Static = conn.PeerStatic()
+	ss.shaken.Store(true)
+	ss.frames, ss.bytes = 2, wire.PrefaceSize+2*wire.FrameHeaderSize+32+48+len(payload)+noiseconn.Overhead
+	return payload, nil
+}
+
+// refuse sends the refusal in clear to a client that there is no room for.
+func (ss *session) refuse(code wire.Code) {
+	defer ss.raw.Close()
+	ss.raw.SetDeadline(time.Now().Add(time.Second))
+	noiseconn.Server(ss.raw, nil).Refuse(code)
+	ss.linger()
+}
+
+// linger lets a refusal arrive: a connection that is closed with bytes unread is reset, and takes back what was sent.
+func (ss *session) linger() {
+	if tcp, ok := ss.raw.(*net.TCPConn); ok {
+		tcp.CloseWrite()
+		tcp.SetReadDeadline(time.Now().Add(time.Second))
+		io.CopyN(io.Discard, tcp, maxLoginBytes)
+	}
+}
+
+func (s *Server) hello(c wire.Certificate) *wire.ServerHello {
+	m := &wire.ServerHello{
+		Version: wire.Version, HighestVersion: wire.Version, HighestSuite: wire.Suite,
+		RealmID: s.c.Accounts.RealmID(), Identity: [32]byte(s.c.Identity[32:]), NextIdentity: s.c.NextIdentity,
+		Certificate: c, Time: uint64(time.Now().Unix()),
+		Idle: uint32(idleTime / time.Second), ConnectionLife: uint32(connectionLife / time.Second),
+		SessionLife: uint32(s.c.Accounts.MaxSessionLife() / time.Second),
+	}
+	switch s.c.Accounts.Registration() {
+	case account.RegistrationOpen:
+		m.Features = wire.FeatureRegister
+	case account.RegistrationChecked:
+		m.Features = wire.FeatureRegisterChecked
+	}
+	return m
+}
+
+// eventOf says what a message is to the state table.
+func eventOf(msg []byte) event {
+	e := event{Type: wire.TypeOf(msg)}
+	if e.Type == wire.TypeAuthStart {
+		m, err := wire.ParseAuthStart(msg)
+		if err != nil {
+			return event{}
+		}
+		e.purpose, e.method = m.Purpose, m.Method
+	}
+	return e
+}
+
+// step handles one message, and says whether to go on.
+func (ss *session) step(ctx context.Context, msg []byte) bool {
+	e := eventOf(msg)
+	row, ok := transitions[ss.state][e]
+	if !ok || !ss.within(e) {
+		ss.log.Info("protocol violation", "state", ss.state.String(), "message", e.Type.String())
+		return false
+	}
+	if ss.state == ready {
+		if err := ss.server.c.Accounts.Check(ctx, ss.login); err != nil {
+			return ss.end(goodbyeCode(err))
+		}
+	}
+	before := ss.state
+	ctx, cancel := ss.deadline(ctx)
+	answer, err := row.handle(ss, ctx, msg)
+	cancel()
+	if errors.Is(err, wire.ErrMalformed) {
+		ss.log.Info("malformed message", "state", ss.state.String(), "message", e.Type.String())
+		return false
+	}
+	if ss.state = row.then; err != nil {
+		ss.state = row.other
+		answer = ss.refusal(e, msg, before, err)
+	}
+	if answer != nil && !ss.write(answer) {
+		return false
+	}
+	switch {
+	case before != ready && ss.state == ready:
+		ss.server.lobby.leave(ss)
+		ss.raw.SetWriteDeadline(time.Time{})
+	case ss.denied >= maxDenied && before == ready:
+		return ss.end(wire.CodeLimit)
+	case ss.denied >= maxDenied:
+		return false
+	case ss.state == closed:
+		return ss.end(ss.goodbye)
+	}
+	return true
+}
+
+// within counts a message against the limits of a connection that is not logged in.
+func (ss *session) within(e event) bool {
+	if e.Type == wire.TypeAuthStart {
+		ss.starts++
+	}
+	return ss.state == ready || ss.frames <= maxLoginFrames && ss.bytes <= maxLoginBytes && ss.starts <= maxStarts
+}
+
+// deadline bounds a handler: before login by the time for that, then as a write is.
+func (ss *session) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ss.state == ready {
+		return context.WithTimeout(ctx, writeTime)
+	}
+	return context.WithDeadline(ctx, ss.began.Add(loginTime))
+}
+
+// refusal makes an answer of an error, and counts it.
+func (ss *session) refusal(e event, msg []byte, in state, err error) message {
+	d := refuse(err)
+	if d.Code == wire.CodeInternal {
+		ss.log.Error("request failed", "message", e.Type.String(), "error", err)
+	}
+	if in != ready {
+		ss.denied++
+		return &d
+	}
+	if d.Code == wire.CodeDenied {
+		ss.denied++
+	}
+	id, _ := wire.RequestID(msg)
+	return &wire.Refused{ID: id, Denied: d}
+}
+
+// write sends one answer. This is where messages become bytes.
+func (ss *session) write(m message) bool {
+	ss.out = m.AppendTo(ss.out[:0])
+	ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
+	err := ss.conn.WriteMessage(ss.out)
+	clear(ss.out) // tokens and resume keys have been in it
+	if err != nil {
+		ss.log.Debug("write failed", "error", err)
+	}
+	return err == nil
+}
+
+// end tells a peer that is logged in goodbye.
+func (ss *session) end(code wire.Code) bool {
+	ss.log.Debug("goodbye", "reason", code.Name())
+	ss.write(wire.Goodbye{Code: code})
+	return false
+}
+
+// next reads the next message, or returns nil where the connection has come to its end.
+func (ss *session) next() []byte {
+	until, code := ss.patience()
+	ss.setReadDeadline(until)
+	msg, err := ss.conn.ReadMessage(frameCap[ss.state])
+	if err == nil {
+		if ss.state != ready {
+			ss.frames++
+			ss.bytes += wire.FrameHeaderSize + len(msg) + noiseconn.Overhead
+		}
+		return msg
+	}
+	if woken := ss.wokenBy(); woken != 0 {
+		code = woken
+	}
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	if ss.state == ready && timeout {
+		ss.end(code)
+	} else if ss.state == ready && errors.Is(err, noiseconn.ErrRecordLimit) {
+		ss.end(wire.CodeLimit)
+	} else {
+		ss.log.Debug("disconnect", "state", ss.state.String(), "error", err)
+	}
+	return nil
+}
+
+// patience is until when to wait for the peer, and why no longer.
+func (ss *session) patience() (until time.Time, code wire.Code) {
+	if ss.state != ready {
+		return ss.began.Add(loginTime), wire.CodeIdle
+	}
+	until, code = time.Now().Add(idleTime), wire.CodeIdle
+	if ss.login.Expires.Before(until) {
+		until, code = ss.login.Expires, wire.CodeSessionExpired
+	}
+	if end := ss.began.Add(connectionLife); end.Before(until) {
+		until, code = end, wire.CodeLimit
+	}
+	return until, code
+}
+
+// setReadDeadline sets when the next read ends, unless the connection is to end before.
+func (ss *session) setReadDeadline(t time.Time) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.inside = ss.state == ready
+	switch {
+	case ss.woken != 0:
+		return
+	case ss.inside && !ss.drained.IsZero():
+		ss.wakeLocked(wire.CodeShuttingDown)
+		return
+	case !ss.drained.IsZero() && ss.drained.Before(t):
+		t = ss.drained
+	}
+	ss.raw.SetReadDeadline(t)
+}
+
+// wake ends the connection from another goroutine, without ever blocking on its peer: its own goroutine stops
+// reading, and says goodbye.
+func (ss *session) wake(code wire.Code) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.wakeLocked(code)
+}
+
+func (ss *session) wakeLocked(code wire.Code) {
+	if ss.woken == 0 {
+		ss.woken = code
+		ss.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (ss *session) wokenBy() wire.Code {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.woken
+}
+
+// drain is the wake of a server that stops: who is logged in is told goodbye, who is about to log in may
+// finish within the grace, and who has not shaken hands goes.
+func (ss *session) drain(grace time.Duration) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.drained = time.Now().Add(grace)
+	switch {
+	case ss.inside || !ss.shaken.Load():
+		ss.wakeLocked(wire.CodeShuttingDown)
+	case ss.woken == 0:
+		ss.raw.SetReadDeadline(ss.drained)
+	}
+}
