@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/noiseconn"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// Times that bound an operation whose context has no deadline, and how long a handshake may rest
+// between Dial and the first request before it is made anew: the server waits 5 s for it.
+const (
+	dialTime    = 10 * time.Second
+	loginTime   = 30 * time.Second
+	requestTime = 15 * time.Second
+	handOver    = 3 * time.Second
+)
+
+// Config configures Dial. The zero value is of use only with an address that carries a fingerprint.
+type Config struct {
+	// Store is what the client remembers between runs: pins, device keys, sessions. Nil: a new store.Memory.
+	Store *store.Store
+	// Identity is a fingerprint that a person has accepted. An address that carries one needs none here.
+	Identity string
+	// AcceptNew trusts a server that nothing is known of, at first use. Meant for scripts.
+	AcceptNew bool
+
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer
+	Rand   io.Reader                                                            // nil: crypto/rand
+}
+
+// A Client is a connection to a server, to register, log in or resume on. It is safe for concurrent
+// use, by one call at a time. Once a Session came of it, the connection is the Session's.
+type Client struct {
+	c       Config
+	address string
+	pin     string // the fingerprint that was asked for, or ""
+	vouched bool   // it came with the address, and not from a first contact
+
+	mu      sync.Mutex // held by each call
+	raw     net.Conn
+	shaking *noiseconn.ClientHandshake // until M3
+	conn    *noiseconn.Conn            // from M3 on
+	static  [32]byte                   // the public half of what M3 carried
+	private [32]byte                   // its private half
+	hello   wire.ServerHello
+	shaken  time.Time // when hello came
+	used    bool      // became a Session, or is closed
+}
+
+// Dial connects to HOST:PORT or HOST:PORT#FINGERPRINT, and judges the server's identity. Nothing
+// of the user's is sent: with an error that speaks of the identity, the connection is closed already.
+func Dial(ctx context.Context, address string, config *Config) (*Client, error) {
+	c := &Client{}
+	if config != nil {
+		c.c = *config
+	}
+	if c.c.Store == nil {
+		c.c.Store = store.Memory()
+	}
+	if c.c.Rand == nil {
+		c.c.Rand = rand.Reader
+	}
+	if c.c.Dialer == nil {
+		c.c.Dialer = (&net.Dialer{}).DialContext
+	}
+	var err error
+	if c.address, c.pin, err = ParseAddress(address); err != nil {
+		return nil, err
+	}
+	c.vouched = c.pin != ""
+	if c.pin == "" && c.c.Identity != "" {
+		c.pin = c.c.Identity
+		if err := noiseconn.CheckFingerprint(c.pin); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.shake(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// shake connects, and leads the handshake up to where the identity is known and judged.
+func (c *Client) shake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	raw, err := c.c.Dialer(ctx, "tcp", c.address)
+	if err != nil {
+		return connectionError(ctx, err)
+	}
+	h := noiseconn.Client(raw, c.c.Rand)
+	hello, static, err := h.Hello(ctx)
+	if err != nil {
+		raw.Close()
+		return connectionError(ctx, err)
+	}
+	if err := c.judge(&hello, static); err != nil {
+		raw.Close()
+		return err
+	}
+	c.raw, c.shaking, c.conn, c.hello, c.shaken = raw, h, nil, hello, time.Now()
+	return nil
+}
+
+// Close closes the connection, unless it has become a Session's.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.used {
+		return nil
+	}
+	c.used = true
+	return c.raw.Close()
+}
+
+// Address returns the address as it is dialed and remembered: HOST:PORT.
+func (c *Client) Address() string { return c.address }
+
+// Fingerprint returns the fingerprint of the server's identity.
+func (c *Client) Fingerprint() string { return noiseconn.Fingerprint(c.hello.Identity) }
+
+// WantsPassword says whether registration is by sending the password for the server to judge.
+func (c *Client) WantsPassword() bool {
+	return c.hello.Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
+}
+
+// begin locks the client for a call, bounded by its context.
+func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
+	c.mu.Lock()
+	if c.used {
+		c.mu.Unlock()
+		return nil, nil, fmt.Errorf("%w: the client was closed, or has become a session", ErrConnection)
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginTime)
+	return ctx, func() { cancel(); c.mu.Unlock() }, nil
+}
+
+// send sends an AuthStart: as the payload of M3 where the handshake is not finished, with the key that
+// the attempt calls for.
+func (c *Client) send(ctx context.Context, start *wire.AuthStart, device *[32]byte) error {
+	payload := start.AppendTo(nil)
+	defer clear(payload)
+	if c.conn != nil {
+		return c.write(ctx, payload)
+	}
+	if time.Since(c.shaken) > handOver {
+		c.raw.Close()
+		if err := c.shake(ctx); err != nil {
+			return err
+		}
+	}
+	static, err := c.staticKey(device)
+	if err != nil {
+		return err
+	}
+	conn, err := c.shaking.Finish(ctx, static, payload)
+	if err != nil {
+		return connectionError(ctx, err)
+	}
+	c.conn, c.static, c.private = conn, static.Public, static.Private
+	return nil
+}
+
+// staticKey is the key for M3: this device's for the account, or a fresh one.
+func (c *Client) staticKey(device *[32]byte) (noiseconn.StaticKey, error) {
+	if device != nil {
+		return noiseconn.StaticFromPrivate(*device), nil
+	}
+	return noiseconn.NewStaticKey(c.c.Rand)
+}
+
+func (c *Client) write(ctx context.Context, plaintext []byte) error {
+	defer watch(ctx, c.raw)()
+	if err := c.conn.WriteMessage(plaintext); err != nil {
+		return connectionError(ctx, err)
+	}
+	return nil
+}
+
+// read returns the answer to the last message, which is of the type that is wanted, or an error.
+// It is good until the next read.
+func (c *Client) read(ctx context.Context, want wire.Type) ([]byte, error) {
+	defer watch(ctx, c.raw)()
+	b, err := c.conn.ReadMessage(wire.MaxLoginFrame)
+	if err != nil {
+		return nil, connectionError(ctx, err)
+	}
+	switch wire.TypeOf(b) {
+	case want:
+		return b, nil
+	case wire.TypeDenied:
+		d, err := wire.ParseDenied(b)
+		if err != nil {
+			return nil, protocolError(err)
+		}
+		return nil, refused(d, c.pinned())
+	}
+	return nil, fmt.Errorf("%w: unexpected %v", ErrProtocol, wire.TypeOf(b))
+}
+
+func protocolError(err error) error { return fmt.Errorf("%w: %w", ErrProtocol, err) }
+
+// watch cuts the connection when ctx ends. The function returned ends the watch.
+func watch(ctx context.Context, conn net.Conn) func() {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	return func() { stop() }
+}
+
+// fail closes a connection on which nothing more can come right.
+func (c *Client) fail(err error) error {
+	if e, ok := err.(*Error); !ok || e.Code == ErrOverloaded {
+		c.used = true
+		c.raw.Close()
+	}
+	return err
+}
+
+// transcript returns the fields that every transcript of this connection has.
+func (c *Client) transcript(start *wire.AuthStart, name string) credential.Transcript {
+	return credential.Transcript{
+		Preface:   wire.Preface{Version: wire.Version, Suite: wire.Suite}.Bytes(),
+		Handshake: c.conn.HandshakeHash(), RealmID: c.hello.RealmID, ClientStatic: c.static,
+		Purpose: uint8(start.Purpose), Options: start.Lifetime, Method: uint8(start.Method), OfferedMethods: start.Offered,
+		LoginName: name, ClientNonce: start.ClientNonce,
+	}
+}
+
+// built is the time of the commit that this program was built from, or the zero time.
+var built = sync.OnceValue(func() (t time.Time) {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				t, _ = time.Parse(time.RFC3339, s.Value)
+			}
+		}
+	}
+	return t
+})

@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/noiseconn"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// Code is why a server refused or ended something. It is an error, whose text is for people.
+type Code = wire.Code
+
+// The codes that callers match on, with errors.Is.
+const (
+	ErrDenied             = wire.CodeDenied
+	ErrSessionExpired     = wire.CodeSessionExpired
+	ErrSessionRevoked     = wire.CodeSessionRevoked
+	ErrSessionMalformed   = wire.CodeSessionMalformed
+	ErrRegistrationClosed = wire.CodeRegistrationClosed
+	ErrNameTaken          = wire.CodeNameTaken
+	ErrNameInvalid        = wire.CodeNameInvalid
+	ErrPasswordPolicy     = wire.CodePasswordPolicy
+	ErrPasswordNeeded     = wire.CodePasswordNeeded
+	ErrVersion            = wire.CodeVersion
+	ErrOverloaded         = wire.CodeOverloaded
+	ErrInternal           = wire.CodeInternal
+	ErrLoggedOut          = wire.CodeLoggedOut
+)
+
+// Rule is a rule of names or passwords that was broken, as judged here or by the server.
+type Rule = credential.Rule
+
+// What the client itself finds.
+var (
+	ErrConnection     = errors.New("no connection")
+	ErrProtocol       = errors.New("the server does not keep to the protocol")
+	ErrNotLoggedIn    = errors.New("not logged in")
+	ErrNotPinned      = errors.New("the server's identity is not pinned yet")
+	ErrNotConfirmed   = errors.New("the server let you in without knowing your account: it is not the server that you registered with")
+	ErrDowngrade      = errors.New("the server offers less than it did before")
+	ErrPasswordUnsent = errors.New("this server does not take passwords to judge: register without sending yours")
+	ErrOutcomeUnknown = errors.New("the connection was lost, and it is not known whether the change was made")
+	ErrCertificate    = noiseconn.ErrCertificate
+)
+
+// An Error is a refusal by the server. It matches its Code, and its Rule if it has one.
+type Error struct {
+	Code       Code
+	Rule       Rule          // with ErrNameInvalid and ErrPasswordPolicy; or 0
+	RetryAfter time.Duration // until another attempt can succeed; 0: at once
+	Pinned     bool          // the server's identity was confirmed before
+}
+
+func (e *Error) Error() string {
+	text := e.Code.Error()
+	switch {
+	case e.Rule.Known():
+		text = e.Rule.Error()
+	case e.Code == ErrDenied && !e.Pinned:
+		text += ", or not your server"
+	}
+	if e.RetryAfter > 0 {
+		text += fmt.Sprintf(": try again in %d s", int(e.RetryAfter.Seconds()))
+	}
+	return text
+}
+
+// Unwrap returns the code, and the rule if there is one.
+func (e *Error) Unwrap() []error {
+	if e.Rule.Known() {
+		return []error{e.Code, e.Rule}
+	}
+	return []error{e.Code}
+}
+
+func refused(d wire.Denied, pinned bool) error {
+	return &Error{d.Code, Rule(d.Rule), time.Duration(d.RetryAfter) * time.Second, pinned}
+}
+
+// An UnknownServerError says that nothing is known of the server: a person has to compare the
+// fingerprint, and then Dial again with it as Config.Identity.
+type UnknownServerError struct {
+	Address, Fingerprint string
+}
+
+func (e *UnknownServerError) Error() string {
+	return fmt.Sprintf("the server at %s is not known; its fingerprint is %s", e.Address, e.Fingerprint)
+}
+
+// An IdentityChangedError says that the server is not who it was, or who it was said to be.
+// Nothing of the user's was sent.
+type IdentityChangedError struct {
+	Address, Known, Got string // the latter two are fingerprints
+}
+
+func (e *IdentityChangedError) Error() string {
+	return fmt.Sprintf("the identity of the server at %s has changed: known is %s, but it showed %s", e.Address, e.Known, e.Got)
+}
+
+// A GoodbyeError says that the server ended the connection. It matches its Code.
+type GoodbyeError struct {
+	Code Code
+}
+
+func (e *GoodbyeError) Error() string { return "the server ended the connection: " + e.Code.Error() }
+
+// Unwrap returns the code.
+func (e *GoodbyeError) Unwrap() error { return e.Code }
+
+// connectionError wraps an error of the network. If ctx has ended, that is the reason.
+func connectionError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	var refused *noiseconn.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return &Error{Code: refused.Refusal.Code}
+	case errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrFrameSize), errors.Is(err, noiseconn.ErrHandshake), errors.Is(err, noiseconn.ErrRecord):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return fmt.Errorf("%w: %w", ErrConnection, err)
+}

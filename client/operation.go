@@ -1,0 +1,167 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// operation is a challenge for one request that needs the password again.
+type operation struct {
+	id         uint32
+	challenge  wire.OpChallenge
+	transcript credential.Transcript
+	key        *credential.Key // of the current password
+}
+
+// operate asks for a challenge and stretches the current password. The caller destroys the key.
+func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*operation, error) {
+	prepared, err := credential.PreparePassword(password)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(prepared)
+	c := s.client
+	start := wire.OpStart{Operation: t}
+	if _, err := io.ReadFull(c.c.Rand, start.ClientNonce[:]); err != nil {
+		return nil, err
+	}
+	b, err := s.call(ctx, 0, wire.TypeOpChallenge, func(id uint32) []byte {
+		start.ID = id
+		return start.AppendTo(nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	op := &operation{id: start.ID}
+	if op.challenge, err = wire.ParseOpChallenge(b); err != nil {
+		return nil, protocolError(err)
+	}
+	ch := &op.challenge
+	for _, kdf := range []wire.KDF{ch.KDF, ch.NewKDF} {
+		if err := c.checkParameters(s.name, kdf, ch.Salt); err != nil {
+			return nil, err
+		}
+	}
+	if op.key, err = credential.Derive(prepared, c.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.KDF)); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	sid, aid := s.id, s.accountID
+	s.mu.Unlock()
+	op.transcript = c.transcript(&wire.AuthStart{
+		Purpose: credential.PurposeOperation, Method: wire.MethodPassword, Offered: []byte{byte(wire.MethodPassword)},
+		ClientNonce: start.ClientNonce,
+	}, s.name)
+	sum := &op.transcript
+	sum.ServerNonce, sum.Salt, sum.KDF = ch.ServerNonce[:], ch.Salt[:], credential.KDF(ch.KDF)
+	sum.SessionID, sum.AccountID = sid[:], aid[:]
+	return op, nil
+}
+
+// sum is T for a request whose signed part is given.
+func (op *operation) sum(signed []byte) [32]byte {
+	digest := sha256.Sum256(signed)
+	op.transcript.OpDigest = digest[:]
+	return op.transcript.Sum()
+}
+
+// ChangePassword puts a new password in the place of the current one. The old one is good for nothing from then on, and all
+// other sessions of the account have ended; this one goes on.
+func (s *Session) ChangePassword(ctx context.Context, current, next string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	prepared, err := credential.PreparePassword(next)
+	if err != nil {
+		return err
+	}
+	defer clear(prepared)
+	op, err := s.operate(ctx, wire.TypeChangePassword, current)
+	if err != nil {
+		return err
+	}
+	defer op.key.Destroy()
+	ch := &op.challenge
+	if err := policyOf(ch.Policy).Check(s.name, prepared); err != nil {
+		return err
+	}
+	key, err := credential.Derive(prepared, s.client.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.NewKDF))
+	if err != nil {
+		return err
+	}
+	defer key.Destroy()
+	m := wire.ChangePassword{ID: op.id, Record: recordOf(ch.NewKDF, key)}
+	sum := op.sum(m.AppendSigned(nil))
+	m.NewProof, m.Proof = key.ProveNew(sum), op.key.Prove(sum)
+	b, err := s.call(ctx, op.id, wire.TypePasswordChanged, func(uint32) []byte { return m.AppendTo(nil) })
+	if errors.Is(err, ErrConnection) {
+		return s.client.settle(ctx, s.name, next, &unknownError{err})
+	}
+	if err != nil {
+		return err
+	}
+	changed, err := wire.ParsePasswordChanged(b)
+	if err != nil {
+		return protocolError(err)
+	}
+	s.mu.Lock()
+	s.id, s.expires = changed.SessionID, time.Unix(int64(changed.Expires), 0)
+	s.mu.Unlock()
+	if err := s.save(store.Token(changed.Token), changed.ResumeKey); err != nil {
+		return err
+	}
+	return s.client.keep(s.name, ch.NewKDF, ch.Salt)
+}
+
+// Delete removes the account for good, and all that is of it. The connection ends.
+func (s *Session) Delete(ctx context.Context, password string) error {
+	err := s.prove(ctx, wire.TypeDeleteAccount, password)
+	if errors.Is(err, ErrOutcomeUnknown) {
+		switch err2 := s.client.settle(ctx, s.name, password, err); {
+		case errors.Is(err2, ErrOutcomeUnknown):
+			return err
+		case err2 == nil: // it can still be logged in to
+			return connectionError(ctx, err)
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := s.client.c.Store.RemoveAccount(s.client.hello.RealmID, s.name); err != nil {
+		return err
+	}
+	return s.forget()
+}
+
+// LogoutAll ends all sessions of the account, this one too. The connection ends.
+func (s *Session) LogoutAll(ctx context.Context, password string) error {
+	if err := s.prove(ctx, wire.TypeRevokeAll, password); err != nil {
+		return err
+	}
+	return s.forget()
+}
+
+// prove makes a request that holds nothing but a proof.
+func (s *Session) prove(ctx context.Context, t wire.Type, password string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	op, err := s.operate(ctx, t, password)
+	if err != nil {
+		return err
+	}
+	defer op.key.Destroy()
+	m := wire.ProvedOp{Type: t, ID: op.id}
+	m.Proof = op.key.Prove(op.sum(m.AppendSigned(nil)))
+	_, err = s.call(ctx, op.id, wire.TypeDone, func(uint32) []byte { return m.AppendTo(nil) })
+	if errors.Is(err, ErrConnection) {
+		return &unknownError{err}
+	}
+	return err
+}

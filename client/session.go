@@ -1,0 +1,321 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// A Session is a connection that is logged in. Its requests may be made from several goroutines at
+// once: they are sent as they come, and answered in that order.
+type Session struct {
+	client *Client
+	name   string
+
+	changing sync.Mutex // held by an operation that needs the password
+	writing  sync.Mutex // held to queue a call and write its request, so that both have one order
+
+	mu        sync.Mutex // guards what follows
+	accountID [16]byte
+	id        [16]byte
+	expires   time.Time
+	lastID    uint32
+	waiting   []call // in the order in which they were sent
+	ended     error  // why there is nothing more to come
+
+	done chan struct{} // closed when the reader has ended
+}
+
+// call is a request that waits for its answer.
+type call struct {
+	id     uint32
+	answer chan<- []byte // gets the answer, or is closed
+}
+
+// enter makes the connection a Session's, and starts the goroutine that reads from it. It ends with the connection.
+func (c *Client) enter(w *wire.Welcome, token store.Token, resumeKey [32]byte) (*Session, error) {
+	s := &Session{
+		client: c, name: string(w.Name), accountID: w.AccountID, id: w.SessionID,
+		expires: time.Unix(int64(w.Expires), 0), done: make(chan struct{}),
+	}
+	if err := s.save(token, resumeKey); err != nil {
+		return nil, err
+	}
+	c.used = true
+	go s.readAll()
+	return s, nil
+}
+
+// save remembers the session in the store.
+func (s *Session) save(token store.Token, resumeKey [32]byte) error {
+	c := s.client
+	return c.c.Store.PutSession(store.Session{
+		Address: c.address, Name: s.name, RealmID: c.hello.RealmID, Identity: c.hello.Identity,
+		Token: store.Token(string(token)), ResumeKey: resumeKey, SessionID: s.id, AccountID: s.accountID, Expires: s.expires,
+	})
+}
+
+// Name returns the account's name.
+func (s *Session) Name() string { return s.name }
+
+// Expires returns when the session ends.
+func (s *Session) Expires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expires
+}
+
+// Done returns a channel that is closed when the connection has ended; Err then says why.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err returns why the connection has ended, or nil if it has not.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// Close ends the connection. The session goes on: it can be resumed.
+func (s *Session) Close() error {
+	s.writing.Lock()
+	s.client.raw.SetWriteDeadline(time.Now().Add(time.Second))
+	s.client.conn.WriteMessage(wire.Plain{Type: wire.TypeBye}.AppendTo(nil)) // a courtesy
+	s.writing.Unlock()
+	s.end(fmt.Errorf("%w: the session was closed", ErrConnection))
+	<-s.done
+	return nil
+}
+
+// end ends the connection for a reason, unless it has ended already.
+func (s *Session) end(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
+	s.ended = reason
+	for _, w := range s.waiting {
+		close(w.answer)
+	}
+	s.waiting = nil
+	s.client.raw.Close()
+}
+
+// readAll hands answers to whom they are for, until the connection ends.
+func (s *Session) readAll() {
+	defer close(s.done)
+	for {
+		b, err := s.client.conn.ReadMessage(wire.MaxSessionFrame)
+		if err == nil {
+			err = s.deliver(b)
+		} else {
+			err = connectionError(context.Background(), err)
+		}
+		if err != nil {
+			s.end(err)
+			return
+		}
+	}
+}
+
+func (s *Session) deliver(b []byte) error {
+	if wire.TypeOf(b) == wire.TypeGoodbye {
+		m, err := wire.ParseGoodbye(b)
+		if err != nil {
+			return protocolError(err)
+		}
+		return &GoodbyeError{m.Code}
+	}
+	id, err := wire.RequestID(b)
+	if err != nil {
+		return protocolError(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 || s.waiting[0].id != id {
+		return fmt.Errorf("%w: an answer that nobody asked for", ErrProtocol)
+	}
+	s.waiting[0].answer <- append([]byte(nil), b...)
+	s.waiting = s.waiting[1:]
+	return nil
+}
+
+// call sends the request that build makes, with a new id or the one given, and returns its answer, of the type wanted.
+func (s *Session) call(ctx context.Context, id uint32, want wire.Type, build func(id uint32) []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	answer := make(chan []byte, 1)
+	if err := s.send(id, answer, build); err != nil {
+		return nil, err
+	}
+	var b []byte
+	select {
+	case b = <-answer:
+	case <-ctx.Done():
+		return nil, connectionError(ctx, ctx.Err())
+	}
+	if b == nil {
+		return nil, s.Err()
+	}
+	switch wire.TypeOf(b) {
+	case want:
+		return b, nil
+	case wire.TypeRefused:
+		m, err := wire.ParseRefused(b)
+		if err != nil {
+			return nil, protocolError(err)
+		}
+		return nil, refused(m.Denied, true)
+	}
+	err := fmt.Errorf("%w: unexpected %v", ErrProtocol, wire.TypeOf(b))
+	s.end(err)
+	return nil, err
+}
+
+// send queues a call and writes its request. What the server sends is read meanwhile: neither side waits for the other.
+func (s *Session) send(id uint32, answer chan<- []byte, build func(id uint32) []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	id, err := s.queue(id, answer)
+	if err != nil {
+		return err
+	}
+	s.client.raw.SetWriteDeadline(time.Now().Add(requestTime))
+	if err := s.client.conn.WriteMessage(build(id)); err != nil {
+		s.end(connectionError(context.Background(), err))
+		return s.Err()
+	}
+	return nil
+}
+
+// queue appends a call, with a new id if it has none.
+func (s *Session) queue(id uint32, answer chan<- []byte) (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return 0, s.ended
+	}
+	if id == 0 {
+		id = s.newIDLocked()
+	}
+	s.waiting = append(s.waiting, call{id, answer})
+	return id, nil
+}
+
+func (s *Session) newIDLocked() uint32 {
+	if s.lastID++; s.lastID == 0 {
+		s.lastID = 1
+	}
+	return s.lastID
+}
+
+func (s *Session) plain(ctx context.Context, t, want wire.Type) ([]byte, error) {
+	return s.call(ctx, 0, want, func(id uint32) []byte { return wire.Plain{Type: t, ID: id}.AppendTo(nil) })
+}
+
+// An Account is who one is logged in as.
+type Account struct {
+	ID        [16]byte
+	Name      string
+	Created   time.Time
+	SessionID [16]byte
+	Expires   time.Time // the session
+}
+
+// WhoAmI asks the server whose session this is.
+func (s *Session) WhoAmI(ctx context.Context) (*Account, error) {
+	b, err := s.plain(ctx, wire.TypeWhoAmI, wire.TypeAccount)
+	if err != nil {
+		return nil, err
+	}
+	m, err := wire.ParseAccount(b)
+	if err != nil {
+		return nil, protocolError(err)
+	}
+	return &Account{m.AccountID, string(m.Name), time.Unix(int64(m.Created), 0), m.SessionID, time.Unix(int64(m.Expires), 0)}, nil
+}
+
+// List asks for the protected resource with which a server demonstrates its protection.
+func (s *Session) List(ctx context.Context) ([]string, error) {
+	b, err := s.plain(ctx, wire.TypeList, wire.TypeListing)
+	if err != nil {
+		return nil, err
+	}
+	m, err := wire.ParseListing(b)
+	if err != nil {
+		return nil, protocolError(err)
+	}
+	names := make([]string, 0, m.Count)
+	for name := range m.All() {
+		names = append(names, string(name))
+	}
+	return names, nil
+}
+
+// SessionInfo is one of the sessions of an account.
+type SessionInfo struct {
+	ID                         [16]byte
+	Created, LastUsed, Expires time.Time
+	Current                    bool   // it is this one
+	Address                    string // where it was last used from
+}
+
+// Sessions yields the live sessions of the account, by ascending id. It asks for them page by page; with an error it ends.
+func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
+	return func(yield func(SessionInfo, error) bool) {
+		request := wire.ListSessions{}
+		for {
+			b, err := s.call(ctx, 0, wire.TypeSessionList, func(id uint32) []byte {
+				request.ID = id
+				return request.AppendTo(nil)
+			})
+			if err != nil {
+				yield(SessionInfo{}, err)
+				return
+			}
+			page, err := wire.ParseSessionList(b)
+			if err != nil {
+				yield(SessionInfo{}, protocolError(err))
+				return
+			}
+			for e := range page.All() {
+				request.After = e.ID
+				info := SessionInfo{
+					e.ID, time.Unix(int64(e.Created), 0), time.Unix(int64(e.LastUsed), 0), time.Unix(int64(e.Expires), 0),
+					e.Current, string(e.Address),
+				}
+				if !yield(info, nil) {
+					return
+				}
+			}
+			if !page.More || page.Count == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Logout ends the session, forgets it, and closes the connection.
+func (s *Session) Logout(ctx context.Context) error {
+	_, err := s.plain(ctx, wire.TypeLogout, wire.TypeDone)
+	if err != nil && !errors.Is(err, ErrSessionRevoked) && !errors.Is(err, ErrSessionExpired) {
+		return err
+	}
+	return s.forget()
+}
+
+// forget removes the session from the store and closes the connection.
+func (s *Session) forget() error {
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	_, err := s.client.c.Store.RemoveSession(s.client.address, id)
+	s.Close()
+	return err
+}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+const (
+	lockFile   = "lock"
+	lockWait   = 10 * time.Second // for another process; it holds the lock for one write
+	tempSuffix = ".tmp"
+)
+
+// Store is what a client remembers. It is safe for concurrent use, in one process and in several.
+type Store struct {
+	dir string // empty: in memory
+
+	mu     sync.Mutex
+	lock   *flock.Flock
+	memory map[string][]byte // the files' text, where dir is empty
+}
+
+// Memory returns an empty store that ends with the process.
+func Memory() *Store { return &Store{memory: make(map[string][]byte)} }
+
+// Open returns the store in dir, and makes the folder (0700) if it is not there. A folder that others can write to is refused:
+// they could pin a server of theirs.
+func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("%w: %s is %#o", ErrPermissions, dir, info.Mode().Perm())
+	}
+	return &Store{dir: dir, lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))}, nil
+}
+
+// exclusive calls f with the lock held, against other goroutines and other processes.
+func (s *Store) exclusive(f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+		defer cancel()
+		_, err := s.lock.TryLockContext(ctx, 5*time.Millisecond)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("%w: %s", ErrBusy, s.lock.Path())
+		} else if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		defer s.lock.Unlock()
+	}
+	return f()
+}
+
+// view returns what k's file holds.
+func view[E, J any](s *Store, k *kind[E, J]) (c contents[E], err error) {
+	err = s.exclusive(func() (err error) {
+		c, _, err = loadLocked(s, k)
+		return err
+	})
+	return c, err
+}
+
+// update lets change work on what k's file holds, and writes it if it is another then.
+func update[E, J any](s *Store, k *kind[E, J], change func(*contents[E]) error) error {
+	return s.exclusive(func() error { return updateLocked(s, k, change) })
+}
+
+func updateLocked[E, J any](s *Store, k *kind[E, J], change func(*contents[E]) error) error {
+	c, before, err := loadLocked(s, k)
+	if err != nil {
+		return err
+	}
+	if err := change(&c); err != nil {
+		return err
+	}
+	after, err := k.text(c)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(before, after) || before == nil && len(c.entries) == 0 && c.defaultAddress == "" {
+		return nil
+	}
+	if len(after) > maxSize {
+		return fmt.Errorf("%w: %s would be larger than 1 MiB", ErrTooLarge, k.file)
+	}
+	return s.writeLocked(k.file, after)
+}
+
+// loadLocked returns what k's file holds, and its text: nil if there is none.
+func loadLocked[E, J any](s *Store, k *kind[E, J]) (contents[E], []byte, error) {
+	text, err := s.readLocked(k.file)
+	if err != nil || text == nil {
+		return contents[E]{}, nil, err
+	}
+	c, err := k.parse(text)
+	if err != nil {
+		return contents[E]{}, nil, describe(filepath.Join(s.dir, k.file), err)
+	}
+	return c, text, nil
+}
+
+func (s *Store) readLocked(name string) ([]byte, error) {
+	if s.dir == "" {
+		return s.memory[name], nil
+	}
+	f, err := os.Open(filepath.Join(s.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSize+1)) // one more than parse lets pass
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return text, nil // not nil, even if the file is empty
+}
+
+func (s *Store) writeLocked(name string, text []byte) error {
+	if s.dir == "" {
+		s.memory[name] = text
+		return nil
+	}
+	s.removeStaleLocked()
+	if err := writeWhole(s.dir, name, text); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// removeStaleLocked removes what a process left that died while it wrote: who holds the lock is the only one that writes.
+func (s *Store) removeStaleLocked() {
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json"+tempSuffix) {
+			_ = os.Remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
+}
+
+// writeWhole replaces a file such that there is the old text or the new one at any time, also after a crash.
+func writeWhole(dir, name string, text []byte) error {
+	f, err := os.CreateTemp(dir, "*."+name+tempSuffix) // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // no longer there, if all went well
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	if runtime.GOOS == "windows" {
+		return nil // a folder can't be synced there, and renames are journaled
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

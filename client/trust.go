@@ -1,0 +1,112 @@
+package client
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/noiseconn"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// judge holds a ServerHello against what is known, before anything of the user's is sent (PROTOCOL 10).
+func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
+	if hello.Version != wire.Version || hello.HighestVersion < wire.Version || hello.HighestSuite < wire.Suite {
+		return fmt.Errorf("%w: version %d", ErrProtocol, hello.Version)
+	}
+	known, atAddress, err := c.known(hello)
+	if err != nil {
+		return err
+	}
+	if err := noiseconn.VerifyCertificate(hello, static, clock(known)); err != nil {
+		return err
+	}
+	switch {
+	case known == nil:
+	case hello.Certificate.Epoch < known.Epoch:
+		return fmt.Errorf("%w: it was revoked (epoch %d, known is %d)", ErrCertificate, hello.Certificate.Epoch, known.Epoch)
+	case hello.HighestVersion < known.Version || hello.HighestSuite < known.Suite:
+		return ErrDowngrade
+	}
+	if atAddress {
+		return nil
+	}
+	if c.pin == "" && !c.c.AcceptNew {
+		return &UnknownServerError{c.address, noiseconn.Fingerprint(hello.Identity)}
+	}
+	return c.remember(hello, false)
+}
+
+// known returns what is known of the server at the address, or else of its realm, or nil; and an
+// *IdentityChangedError where that is not who answered.
+func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
+	got := noiseconn.Fingerprint(hello.Identity)
+	if c.pin != "" && c.pin != got {
+		return nil, false, &IdentityChangedError{c.address, c.pin, got}
+	}
+	s, atAddress, err := c.c.Store.Server(c.address)
+	if err != nil {
+		return nil, false, err
+	}
+	if !atAddress {
+		var ok bool
+		if s, ok, err = c.c.Store.ServerByRealm(hello.RealmID); err != nil || !ok {
+			return nil, false, err
+		}
+	}
+	successor := s.Confirmed && sha256.Sum256(hello.Identity[:]) == s.NextIdentity
+	if s.RealmID != hello.RealmID || s.Identity != hello.Identity && !successor {
+		return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got}
+	}
+	return &s, atAddress, nil
+}
+
+// confirm pins the server: it has shown that it knows the account, or has registered it.
+func (c *Client) confirm() error { return c.remember(&c.hello, true) }
+
+func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
+	s := store.Server{
+		Address: c.address, RealmID: hello.RealmID, Identity: hello.Identity, NextIdentity: hello.NextIdentity,
+		Confirmed: confirmed, FirstSeen: time.Now(),
+	}
+	if confirmed {
+		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, hello.HighestVersion, hello.HighestSuite
+		s.ServerTime = time.Unix(int64(hello.Time), 0)
+	}
+	err := c.c.Store.PutServer(s)
+	if errors.Is(err, store.ErrIdentityChanged) { // another process has pinned one meanwhile
+		if k, ok, _ := c.c.Store.Server(c.address); ok {
+			return &IdentityChangedError{c.address, noiseconn.Fingerprint(k.Identity), noiseconn.Fingerprint(hello.Identity)}
+		}
+	}
+	return err
+}
+
+// pinned says whether the server's identity is one that was confirmed, or that the user gave.
+func (c *Client) pinned() bool {
+	if c.vouched {
+		return true
+	}
+	s, ok, err := c.c.Store.Server(c.address)
+	return err == nil && ok && s.Confirmed
+}
+
+// clock is the latest of what says what time it is.
+func clock(known *store.Server) time.Time {
+	now := time.Now()
+	for _, t := range []time.Time{built(), confirmedTime(known)} {
+		if t.After(now) {
+			now = t
+		}
+	}
+	return now
+}
+
+func confirmedTime(known *store.Server) time.Time {
+	if known == nil {
+		return time.Time{}
+	}
+	return known.ServerTime
+}
