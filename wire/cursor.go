@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 )
@@ -99,14 +100,10 @@ func (c *cursor) bytes16(lo, hi int) []byte {
 // end reports ErrMalformed if anything was wrong or is left over. In a padded message what is left
 // over has to be zero.
 func (c *cursor) end(t Type) error {
-	if t.size() != 0 {
-		var or byte
-		for _, b := range c.b {
-			or |= b
-		}
-		c.check(or == 0)
-	} else {
+	if t.size() == 0 {
 		c.check(len(c.b) == 0)
+	} else if !c.bad { // so that the message has its size, which zeros has too
+		c.check(bytes.Equal(c.b, zeros[:len(c.b)]))
 	}
 	if c.bad {
 		return ErrMalformed
