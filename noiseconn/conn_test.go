@@ -3,10 +3,13 @@ package noiseconn
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -272,5 +275,16 @@ func TestAllocations(t *testing.T) {
 	})
 	if allocs != 0 && !underRace {
 		t.Errorf("a record that is sent and received makes %v allocations", allocs)
+	}
+}
+
+// TestRecordLimitIsThatOfTheSpec holds the limit that is this package's against docs/PROTOCOL.md, section 11.
+func TestRecordLimitIsThatOfTheSpec(t *testing.T) {
+	spec, err := os.ReadFile("../docs/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := fmt.Sprintf("\n| records each way | %d | records |\n", maxRecords); !strings.Contains(string(spec), row) {
+		t.Errorf("the spec does not have the row %q", row)
 	}
 }

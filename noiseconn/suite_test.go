@@ -242,3 +242,56 @@ func TestDefaultSuite(t *testing.T) {
 		t.Error("the two suites put other bytes on the wire")
 	}
 }
+
+// TestPlainNoise is a client of PROTOCOL 2 and 3 with nothing but a Noise library, and puts the same on the wire.
+func TestPlainNoise(t *testing.T) {
+	r := record(t, suite)
+	preface := []byte{0x61, 0x75, 0x74, 0x68, 1, 1, 0, 0}
+	state, err := noise.NewHandshakeState(noise.Config{
+		CipherSuite:   noise.NewCipherSuite(noise.DH25519, noise.CipherChaChaPoly, noise.HashSHA256),
+		Random:        fixed(1),
+		Pattern:       noise.HandshakeXX,
+		Initiator:     true,
+		Prologue:      preface,
+		StaticKeypair: noise.DHKey{Private: clientStatic.Private[:], Public: clientStatic.Public[:]},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m1, _, _, err := state.WriteMessage(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, _, _, err := state.ReadMessage(nil, r.toClient[2:])
+	if err != nil || len(hello) != 352 {
+		t.Fatalf("M2 has a payload of %d bytes, %v", len(hello), err)
+	}
+	m3, toServer, toClient, err := state.WriteMessage(nil, startPayload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := append(append(preface, 0, 32), m1...)
+	want = append(append(want, 0x04, 0x40), m3...) // 1,088
+	if !bytes.Equal(r.toServer, want) {
+		t.Errorf("the client sends\n%x, want\n%x", r.toServer, want)
+	}
+	if h := r.client.HandshakeHash(); !bytes.Equal(h[:], state.ChannelBinding()) || h != r.server.HandshakeHash() {
+		t.Errorf("handshake hash is %x, want %x", h, state.ChannelBinding())
+	}
+	for _, way := range []struct {
+		from   *Conn
+		cipher *noise.CipherState
+	}{{r.client, toServer}, {r.server, toClient}} {
+		sent := new(sink)
+		way.from.conn = sent
+		for _, message := range []string{"first", "second"} {
+			if err := way.from.WriteMessage([]byte(message)); err != nil {
+				t.Fatal(err)
+			}
+			record, err := way.cipher.Encrypt(nil, nil, []byte(message))
+			if err != nil || !bytes.Equal(sent.Next(sent.Len()), append([]byte{0, byte(len(record))}, record...)) {
+				t.Errorf("record %q is not %x: %v", message, record, err)
+			}
+		}
+	}
+}
