@@ -64,16 +64,19 @@ func TestPolicyValid(t *testing.T) {
 	}
 }
 
-func TestPolicyCheck(t *testing.T) {
+// policyCase is a password, as typed, and the rule that it breaks for the name alice123.
+type policyCase struct {
+	policy   Policy
+	password string
+	want     Rule
+}
+
+func policyCases() []policyCase {
 	strength := DefaultPolicy()
 	anyScore := Policy{PolicyStrength, 8, 1024, 0}
 	classes := Policy{PolicyClasses, 8, 1024, 0}
 	length := Policy{PolicyLength, 12, 64, 0}
-	for _, c := range []struct {
-		policy   Policy
-		password string // typed
-		want     Rule
-	}{
+	return []policyCase{
 		{strength, "correct horse battery staple", 0},
 		{strength, "D0g.....................", RulePasswordWeak},
 		{strength, "eigenvalue-trombone-7", 0},
@@ -128,7 +131,11 @@ func TestPolicyCheck(t *testing.T) {
 		{length, "password123", RulePasswordShort},
 		{length, strings.Repeat("x", 64), 0},
 		{length, strings.Repeat("x", 65), RulePasswordLong},
-	} {
+	}
+}
+
+func TestPolicyCheck(t *testing.T) {
+	for _, c := range policyCases() {
 		password, err := PreparePassword(c.password)
 		if err != nil {
 			t.Fatalf("%q: %v", c.password, err)
@@ -137,6 +144,7 @@ func TestPolicyCheck(t *testing.T) {
 			wantRule(t, c.policy.Check("alice123", password), c.want)
 		})
 	}
+	length := Policy{PolicyLength, 12, 64, 0}
 	if err := length.Check("password1234", []byte("password1234")); err != RulePasswordIsName {
 		t.Errorf("a password that is the name: %v", err)
 	}
@@ -145,6 +153,17 @@ func TestPolicyCheck(t *testing.T) {
 func firstCharacters(s string, n int) string {
 	characters := []rune(s)
 	return string(characters[:min(len(characters), n)])
+}
+
+// TestNameIsKnown shows that a name within a password adds nothing to its strength.
+func TestNameIsKnown(t *testing.T) {
+	const name, password = "xqzvkwjpbt", "xqzvkwjpbt-7"
+	if err := DefaultPolicy().Check("alice", []byte(password)); err != nil {
+		t.Errorf("of somebody else: %v", err)
+	}
+	if err := DefaultPolicy().Check(name, []byte(password)); err != RulePasswordWeak {
+		t.Errorf("of who has the name: %v", err)
+	}
 }
 
 // TestCommonPasswords shows that the list is as long as is promised, and is looked at whatever the score.
