@@ -134,40 +134,43 @@ func checkCrashed(t *testing.T, fs vfs.FS, least []uint64, highest kv.Version) {
 	}
 }
 
-// TestCrashBeforeSync crashes while a commit is visible, but not durable: it is lost, and its
-// version is not used again, nor accepted by a feed.
+// TestCrashBeforeSync crashes, again and again, while a commit is visible, but not durable: it is
+// lost, and its version is not used again, nor accepted by a feed.
 func TestCrashBeforeSync(t *testing.T) {
 	mem := vfs.NewCrashableMem()
-	gate := newGate(mem)
-	s := mustOpen(t, "store", &Options{FS: gate})
-	durable, err := count(t.Context(), s, 0, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gate.shut()
-	done := make(chan error, 1)
-	go func() { _, err := count(t.Context(), s, 0, 2); done <- err }()
-	<-gate.waiting
-	lost := waitFor(t, s, []byte("a/0"), durable)
-	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
-	gate.open()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-
-	for range 2 { // the second start has no commit of the first to tell it what was used
-		s = mustOpen(t, "store", &Options{FS: crashed})
+	var durable, lost kv.Version
+	for round := range 3 {
+		gate := newGate(mem)
+		s := mustOpen(t, "store", &Options{FS: gate})
+		t.Cleanup(gate.open) // before the store is closed
+		if round == 0 {
+			var err error
+			if durable, err = count(t.Context(), s, 0, 1); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := watchError(t, s, lost); !errors.Is(err, kv.ErrCompacted) {
+			t.Fatalf("feed after a version that was lost: %v", err)
+		}
 		if n := counted(t, s, 0); n != 1 {
 			t.Fatalf("%d, want what was durable", n)
 		}
-		if err := watchError(t, s, lost); !errors.Is(err, kv.ErrCompacted) {
-			t.Fatalf("feed after a lost version: %v", err)
+		gate.shut()
+		done := make(chan error, 1)
+		go func() { _, err := count(t.Context(), s, 0, 2); done <- err }()
+		<-gate.waiting
+		v := waitFor(t, s, []byte("a/0"), durable)
+		if v <= lost {
+			t.Fatalf("version %d, though %d was seen", v, lost)
 		}
-		crashed = crashed.CrashClone(vfs.CrashCloneCfg{})
-	}
-	v, err := count(t.Context(), s, 1, 1)
-	if err != nil || v <= lost {
-		t.Fatalf("version %d, %v, though %d was seen", v, err, lost)
+		lost = v
+		mem = mem.CrashClone(vfs.CrashCloneCfg{})
+		gate.open()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

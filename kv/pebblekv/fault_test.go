@@ -53,7 +53,9 @@ func (g *gate) shut() {
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	close(g.blocked)
+	if g.blocked != nil {
+		close(g.blocked)
+	}
 	g.blocked = nil
 }
 
@@ -275,6 +277,7 @@ func TestUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(vfs.NewMem())
 		s := mustOpen(t, "store", &Options{FS: g})
+		t.Cleanup(g.open) // before the store is closed
 		g.shut()
 		ctx, cancel := context.WithCancel(t.Context())
 		writer, reader, feed := make(chan error, 1), make(chan error, 1), make(chan kv.Event, 2)
