@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -74,7 +75,7 @@ type Config struct {
 	// the KDF's memory; 0: 2. Four times as many may wait.
 	MaxStretching int
 
-	Rand io.Reader // nil: crypto/rand
+	Rand io.Reader // safe for concurrent use; nil: crypto/rand
 }
 
 // NonceLife is how long a server nonce is good for (PROTOCOL 11).
@@ -93,6 +94,7 @@ type Service struct {
 // New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.
 func New(ctx context.Context, c *Config) (*Service, error) {
 	s := &Service{c: *c}
+	s.c.Secrets.Wrapping = maps.Clone(c.Secrets.Wrapping)
 	if s.c.KDF == (credential.KDF{}) {
 		s.c.KDF = credential.DefaultKDF()
 	}
@@ -117,6 +119,12 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if s.c.SessionLife < 0 || s.c.MaxSessionLife < s.c.SessionLife {
 		return nil, errors.New("account: a session's life is longer than the longest")
 	}
+	if s.c.MaxStretching < 0 {
+		return nil, errors.New("account: MaxStretching is negative")
+	}
+	if err := signsFor(s.c.Tokens, Issuer(s.c.Secrets.RealmID)); err != nil {
+		return nil, fmt.Errorf("account: Tokens can't be this realm's: %w", err)
+	}
 	if err := s.c.KDF.Check(); err != nil {
 		return nil, err
 	}
@@ -131,6 +139,16 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	}
 	s.throttle.init()
 	return s, s.makeDummy()
+}
+
+// signsFor finds out whose tokens a keyset signs: with another realm's, every login would fail in its last step.
+func signsFor(tokens *token.Keyset, issuer string) error {
+	now := time.Now()
+	_, err := tokens.Sign(token.Claims{
+		Issuer: issuer, Audience: issuer,
+		IssuedAt: now, Expires: now.Add(time.Hour), Thumbprint: token.Thumbprint([32]byte{}),
+	})
+	return err
 }
 
 // RealmID returns the realm's id.

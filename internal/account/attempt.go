@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -106,8 +107,9 @@ func (a *Attempt) burn(kind Kind) (alive bool, err error) {
 type dummy struct {
 	id          ID
 	nameKey     []byte
-	name        []byte // sealed
-	account     []byte // sealed
+	accountKey  []byte
+	name        []byte                         // sealed
+	account     [credential.NameMax + 1][]byte // sealed, by the length of the name
 	fingerprint [32]byte
 }
 
@@ -119,7 +121,7 @@ func (s *Service) makeDummy() error {
 			return err
 		}
 	}
-	r := accountRecord{name: "-", method: credential.MethodPassword, generation: 1}
+	r := accountRecord{method: credential.MethodPassword, generation: 1}
 	r.verifier.KDF = s.c.KDF
 	r.verifier.ServerKey = d.fingerprint
 	copy(r.verifier.PublicKey[:], ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
@@ -128,8 +130,14 @@ func (s *Service) makeDummy() error {
 	if d.name, err = s.store.encode(labelName, d.nameKey, &idRecord{d.id}); err != nil {
 		return err
 	}
-	d.account, err = s.store.encode(labelAccount, accountKey(d.id), &r)
-	return err
+	d.accountKey = accountKey(d.id)
+	for n := range d.account {
+		r.name = strings.Repeat("-", n)
+		if d.account[n], err = s.store.encode(labelAccount, d.accountKey, &r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lookup reads the account of a name by way of get. For a name without an account it reads, opens and
@@ -154,7 +162,7 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	}
 	real = real && there
 	if !real {
-		key, sealed = accountKey(s.dummy.id), s.dummy.account
+		key, sealed = s.dummy.accountKey, s.dummy.account[min(len(name), credential.NameMax)]
 	}
 	if err := s.store.decode(labelAccount, key, sealed, &r); err != nil {
 		return id, r, false, err
@@ -186,6 +194,7 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 	sum := a.transcript.Sum()
 	var reason Outcome
 	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+		reason = 0 // of a run before this one
 		id, r, real, err := s.lookup(tx.Get, a.name)
 		if err != nil {
 			return err
@@ -204,8 +213,9 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 		}
 		return s.audit(tx, Event{Kind: a.kind, Outcome: Success, Account: id, Session: session, Name: a.name, Address: a.channel.Address})
 	})
-	if errors.Is(err, errNotProved) {
-		return s.fail(ctx, a, reason)
+	if reason != 0 && reason != Success {
+		// Nobody gets out of this by leaving: what was guessed is counted, whatever became of the connection.
+		return s.fail(context.WithoutCancel(ctx), a, reason)
 	}
 	return err
 }

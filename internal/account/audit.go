@@ -23,11 +23,21 @@ const (
 	KindChangePassword  Kind = 5
 	KindRevokeAll       Kind = 6
 	KindDelete          Kind = 7
+
+	// From here on it was an administrator of the machine.
+	KindAdminDisable   Kind = 16
+	KindAdminEnable    Kind = 17
+	KindAdminUnlock    Kind = 18
+	KindAdminDelete    Kind = 19
+	KindAdminRevoke    Kind = 20 // one session
+	KindAdminRevokeAll Kind = 21
 )
 
 var kinds = [...]string{
 	KindRegister: "register", KindRegisterChecked: "register-checked", KindLogin: "login", KindLogout: "logout",
 	KindChangePassword: "change-password", KindRevokeAll: "logout-all", KindDelete: "delete",
+	KindAdminDisable: "admin-disable", KindAdminEnable: "admin-enable", KindAdminUnlock: "admin-unlock",
+	KindAdminDelete: "admin-delete", KindAdminRevoke: "admin-revoke", KindAdminRevokeAll: "admin-revoke-all",
 }
 
 func (k Kind) String() string {

@@ -43,7 +43,7 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	var l Login
 	err = s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
-		return s.openSession(tx, &l, id, r, a.channel, s.lifetime(a.lifetime))
+		return s.openSession(tx, &l, id, r, a.channel, time.Now().Add(s.lifetime(a.lifetime)))
 	})
 	if err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func (s *Service) ChangePassword(ctx context.Context, a *Attempt, v Verifier, di
 		}
 		tx.Delete(sessionKey(id, a.session.ID))
 		l = Login{}
-		return s.openSession(tx, &l, id, r, a.channel, time.Until(a.session.Expires))
+		return s.openSession(tx, &l, id, r, a.channel, a.session.Expires)
 	})
 	if err != nil {
 		return nil, err
@@ -82,10 +82,15 @@ func (s *Service) RevokeAll(ctx context.Context, a *Attempt, digest [32]byte, pr
 		return err
 	}
 	return s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
-		r.generation++
 		tx.Delete(sessionKey(id, a.session.ID))
-		return a.session.ID, s.store.put(tx, labelAccount, accountKey(id), r)
+		return a.session.ID, s.endSessions(tx, id, r)
 	})
+}
+
+// endSessions writes an account back such that every session that it has is dead.
+func (s *Service) endSessions(tx *kv.Tx, id ID, r *accountRecord) error {
+	r.generation++
+	return s.store.put(tx, labelAccount, accountKey(id), r)
 }
 
 // Delete removes the account and all that is of it. On return nothing is left but the audit record.
@@ -94,22 +99,28 @@ func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof
 	if err != nil {
 		return err
 	}
-	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(a.session.Account), nil, sweepBatch)
-	if err != nil {
-		return err
-	}
 	err = s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
-		tx.Delete(s.store.nameKey(r.name))
-		tx.Delete(accountKey(id))
-		for _, e := range sessions {
-			tx.Delete(e.Key)
-		}
-		return a.session.ID, nil
+		return a.session.ID, s.erase(ctx, tx, id, r)
 	})
 	if err != nil {
 		return err
 	}
-	// The account is gone for good, and its sessions are dead. A stop before the end of this leaves
-	// them to the sweep.
-	return s.removeSessions(ctx, a.session.Account)
+	// The account is gone for good, and so nothing that happens from here on is an error of the deletion. Its
+	// sessions are dead; those that a failure of the store leaves here are the sweep's.
+	_ = s.removeSessions(context.WithoutCancel(ctx), a.session.Account)
+	return nil
+}
+
+// erase removes an account, its name, and as many of its sessions as have room beside them.
+func (s *Service) erase(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
+	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
+	if err != nil {
+		return err
+	}
+	tx.Delete(s.store.nameKey(r.name))
+	tx.Delete(accountKey(id))
+	for _, e := range sessions {
+		tx.Delete(e.Key)
+	}
+	return nil
 }

@@ -37,13 +37,13 @@ type SessionInfo struct {
 func unix(sec uint64) time.Time { return time.Unix(int64(sec), 0) }
 
 // openSession writes a new session into tx and fills in l.
-func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *Channel, life time.Duration) (ID, error) {
+func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *Channel, expires time.Time) (ID, error) {
 	now := time.Now()
 	rec := sessionRecord{
 		generation: r.generation,
 		created:    uint64(now.Unix()),
 		lastUsed:   uint64(now.Unix()),
-		expires:    uint64(now.Add(life).Unix()),
+		expires:    uint64(expires.Unix()),
 	}
 	if ch.Address.IsValid() {
 		rec.address = ch.Address.Unmap().String()
@@ -180,13 +180,18 @@ func (s *Service) Check(ctx context.Context, session *Session) error {
 // Sessions returns up to limit live sessions of the account behind the id after, by ascending id, and
 // whether there are more.
 func (s *Service) Sessions(ctx context.Context, session *Session, after ID, limit int) (list []SessionInfo, more bool, err error) {
-	now := time.Now()
-	r, _, _, err := s.live(ctx, session.Account, session.ID, now)
+	r, _, _, err := s.live(ctx, session.Account, session.ID, time.Now())
 	if err != nil {
 		return nil, false, err
 	}
-	prefix := sessionPrefix(session.Account)
-	start := append(sessionKey(session.Account, after), 0)
+	return s.sessionsOf(ctx, session.Account, &r, after, limit)
+}
+
+// sessionsOf is Sessions of an account that was read.
+func (s *Service) sessionsOf(ctx context.Context, id ID, r *accountRecord, after ID, limit int) (list []SessionInfo, more bool, err error) {
+	now := time.Now()
+	prefix := sessionPrefix(id)
+	start := append(sessionKey(id, after), 0)
 	if after == (ID{}) {
 		start = nil
 	}
@@ -200,7 +205,7 @@ func (s *Service) Sessions(ctx context.Context, session *Session, after ID, limi
 			if err := s.store.decode(labelSession, e.Key, e.Value, &rec); err != nil {
 				return nil, false, err
 			}
-			if judgeSession(&r, &rec, now) != nil {
+			if judgeSession(r, &rec, now) != nil {
 				continue
 			}
 			if len(list) == limit {

@@ -56,6 +56,9 @@ func (s *store) init(ctx context.Context) error {
 		if binary.BigEndian.Uint32(value) > Format {
 			return ErrNewerFormat
 		}
+		if len(value) != 4+len(s.secrets.RealmID) {
+			return fmt.Errorf("%w: meta", ErrDamaged)
+		}
 		if string(value[4:]) != string(s.secrets.RealmID[:]) {
 			return ErrOtherRealm
 		}

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -38,36 +39,40 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 }
 
 // Sweep removes sessions that are dead and throttle records that have decayed, and returns how many. They
-// have no effect any more: Sweep only makes room.
+// have no effect any more: Sweep only makes room. A damaged record stays, and is the error in the end.
 func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
 		dead   func(context.Context, kv.Entry, time.Time) (bool, error)
 	}{{spaceSession, s.sessionDead}, {spaceThrottle, s.throttleDead}} {
-		n, err := s.sweepSpace(ctx, space.prefix, space.dead)
+		n, spaceErr := s.sweepSpace(ctx, space.prefix, space.dead)
 		removed += n
-		if err != nil {
-			return removed, err
-		}
+		err = errors.Join(err, spaceErr)
 	}
-	return removed, nil
+	return removed, err
 }
 
 func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(context.Context, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
 	var start []byte
+	var damaged error // the first
 	for {
 		entries, _, err := s.store.engine.Scan(ctx, []byte{prefix}, start, sweepBatch)
-		if err != nil || len(entries) == 0 {
+		if err != nil {
 			return removed, err
+		}
+		if len(entries) == 0 {
+			return removed, damaged
 		}
 		now := time.Now()
 		var batch []kv.Entry
 		for _, e := range entries {
 			gone, err := dead(ctx, e, now)
-			if err != nil {
+			switch {
+			case errors.Is(err, ErrDamaged):
+				damaged = cmp.Or(damaged, err)
+			case err != nil:
 				return removed, err
-			}
-			if gone {
+			case gone:
 				batch = append(batch, e)
 			}
 		}

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -101,11 +102,13 @@ func (t *throttle) leave(key string) {
 	t.wakeLocked(key, f)
 }
 
+// wakeLocked lets one waiter try, and forgets a flight without anybody. A waiter that was woken may come here with a
+// flight that was forgotten meanwhile, and whose key has another one.
 func (t *throttle) wakeLocked(key string, f *flight) {
 	if len(f.waiters) > 0 {
 		close(f.waiters[0])
 		f.waiters = f.waiters[1:]
-	} else if f.n == 0 {
+	} else if f.n == 0 && t.flights[key] == f {
 		delete(t.flights, key)
 	}
 }
@@ -116,9 +119,14 @@ func (t *throttle) await(ctx context.Context, key string) error {
 	t.mu.Lock()
 	f := t.flights[key]
 	f.n--
+	if err := ctx.Err(); err != nil {
+		t.wakeLocked(key, f)
+		t.mu.Unlock()
+		return err
+	}
 	if f.n == 0 {
 		t.mu.Unlock()
-		return ctx.Err()
+		return nil
 	}
 	turn := make(chan struct{})
 	f.waiters = append(f.waiters, turn)
@@ -160,6 +168,9 @@ func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
 	for _, b := range s.buckets(a) {
 		if err := s.debitOne(ctx, b.kind, b.key); err != nil {
 			d.settle()
+			if errors.Is(err, errThrottled) {
+				err = s.throttled(ctx, a)
+			}
 			return nil, err
 		}
 		d.keys = append(d.keys, b.key)
@@ -179,16 +190,37 @@ func (s *Service) buckets(a *Attempt) [2]bucket {
 	}
 }
 
+var errThrottled = errors.New("account: throttled")
+
+// throttled is the refusal of an attempt that comes too early for its name or its address: it says when it
+// is time for both.
+func (s *Service) throttled(ctx context.Context, a *Attempt) error {
+	d := &Denied{Reason: Throttled}
+	for _, b := range s.buckets(a) {
+		r, err := s.failures(ctx, b.key)
+		if err != nil {
+			return err
+		}
+		d.RetryAfter = max(d.RetryAfter, r.wait(b.kind, time.Now()))
+	}
+	return d
+}
+
+// failures reads a throttle record, outside of any transaction.
+func (s *Service) failures(ctx context.Context, key []byte) (r throttleRecord, err error) {
+	e, err := s.store.engine.Get(ctx, key)
+	if err != nil || e.Version == 0 {
+		return r, err
+	}
+	return r, s.store.decode(labelThrottle, key, e.Value, &r)
+}
+
 func (s *Service) debitOne(ctx context.Context, kind throttleKind, key []byte) error {
 	for {
 		// The place is taken before the record is read, and a failure is written before its place is
 		// given back: so every earlier attempt is seen in one of the two.
 		others := s.throttle.enter(string(key))
-		var r throttleRecord
-		e, err := s.store.engine.Get(ctx, key)
-		if err == nil && e.Version != 0 {
-			err = s.store.decode(labelThrottle, key, e.Value, &r)
-		}
+		r, err := s.failures(ctx, key)
 		now := time.Now()
 		switch {
 		case err != nil:
@@ -198,7 +230,7 @@ func (s *Service) debitOne(ctx context.Context, kind throttleKind, key []byte) e
 			return nil
 		case others == 0:
 			s.throttle.leave(string(key))
-			return &Denied{RetryAfter: r.wait(kind, now), Reason: Throttled}
+			return errThrottled
 		}
 		if err := s.throttle.await(ctx, string(key)); err != nil {
 			return err
