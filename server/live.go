@@ -13,7 +13,7 @@ type live struct {
 	sessions map[account.ID]map[*session]*account.Session
 }
 
-// join adds ss. Whoever joins has to check its session afterwards: what happened to it before is not told again.
+// join adds ss. Whoever joins has to check the session afterwards: what happened to it before is not told again.
 func (l *live) join(ss *session, login *account.Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,6 +37,13 @@ func (l *live) leave(ss *session) {
 	if len(l.sessions[id]) == 0 {
 		delete(l.sessions, id)
 	}
+}
+
+// has says whether ss is there with a session.
+func (l *live) has(ss *session, login *account.Session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sessions[login.Account][ss] == login
 }
 
 // of returns a copy of the connections of an account; of the zero id: of all.

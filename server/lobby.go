@@ -32,19 +32,16 @@ func (l *lobby) enter(ss *session) (evicted *session) {
 	return evicted
 }
 
-// longestLocked returns who has waited for longest of the largest crowd, and of those who have not yet
+// longestLocked returns who has waited for longest of the largest crowds, and of those who have not yet
 // done their part of the handshake, if there are any: a login in progress has paid for its place.
 func (l *lobby) longestLocked() *session {
-	var worst netip.Prefix
 	most := 0
-	for prefix, n := range l.crowds {
-		if n > most {
-			worst, most = prefix, n
-		}
+	for _, n := range l.crowds {
+		most = max(most, n)
 	}
 	var oldest *session
 	for _, ss := range l.queue {
-		if ss.prefix != worst {
+		if l.crowds[ss.prefix] < most {
 			continue
 		}
 		if !ss.shaken.Load() {

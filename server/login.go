@@ -48,7 +48,7 @@ func (ss *session) finishLogin(ctx context.Context, m *wire.Proof) (message, err
 	if err != nil {
 		return nil, err
 	}
-	return ss.welcome(ctx, l)
+	return ss.welcome(ctx, l), nil
 }
 
 func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, error) {
@@ -58,14 +58,12 @@ func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, erro
 		return nil, err
 	}
 	ss.log.Info("resume", "outcome", outcome(nil), "name", l.Session.Name)
-	return ss.welcome(ctx, l)
+	return ss.welcome(ctx, l), nil
 }
 
 // welcome makes the connection one of its account's.
-func (ss *session) welcome(ctx context.Context, l *account.Login) (message, error) {
-	if err := ss.join(ctx, l.Session); err != nil {
-		return nil, err
-	}
+func (ss *session) welcome(ctx context.Context, l *account.Login) message {
+	ss.join(ctx, l.Session)
 	ss.denied = 0
 	answer := &wire.Welcome{
 		Confirm: l.Confirm, AccountID: l.Session.Account, SessionID: l.Session.ID,
@@ -74,25 +72,29 @@ func (ss *session) welcome(ctx context.Context, l *account.Login) (message, erro
 	if l.Token != "" {
 		answer.ResumeKey = l.ResumeKey[:]
 	}
-	return answer, nil
+	return answer
 }
 
-// join makes the connection the session's. The check comes behind it, so that nothing that
-// ends the session falls between the two.
-func (ss *session) join(ctx context.Context, session *account.Session) error {
+// join makes the connection the session's. The check comes behind it, so that nothing that ends the session falls
+// between the two. What the check finds is said behind the answer, which is true all the same.
+func (ss *session) join(ctx context.Context, session *account.Session) {
 	ss.server.live.leave(ss)
 	ss.login = session
 	ss.server.live.join(ss, session)
-	return ss.server.c.Accounts.Check(ctx, session)
+	if err := ss.server.c.Accounts.Check(ctx, session); err != nil {
+		ss.wake(goodbyeCode(err))
+	}
 }
 
-// logAttempt writes the line of an attempt. A name that has no account is left out: it is often a password
-// in the wrong field.
+// logAttempt writes the line of an attempt. A name is in it only where there is an account of that name: others are often a
+// password in the wrong field.
 func (ss *session) logAttempt(what string, a *account.Attempt, err error) {
+	log := ss.log.With("outcome", outcome(err))
 	var denied *account.Denied
-	if a == nil || errors.As(err, &denied) && (denied.Reason == account.UnknownName || denied.Reason == account.Throttled) {
-		ss.log.Info(what, "outcome", outcome(err))
-		return
+	exists := err == nil || errors.Is(err, account.ErrNameTaken) ||
+		errors.As(err, &denied) && denied.Reason != account.UnknownName && denied.Reason != account.Throttled
+	if a != nil && exists {
+		log = log.With("name", a.Name())
 	}
-	ss.log.Info(what, "outcome", outcome(err), "name", a.Name())
+	log.Info(what)
 }

@@ -38,14 +38,13 @@ func (ss *session) operate(ctx context.Context, what string, id uint32, do func(
 	ss.server.live.leave(ss)
 	next, err := do(a)
 	ss.log.Info(what, "outcome", outcome(err), "name", ss.login.Name)
-	if err != nil {
-		ss.server.live.join(ss, ss.login) // its next request checks it
-		return err
+	switch {
+	case err != nil:
+		ss.join(ctx, ss.login)
+	case next != nil:
+		ss.join(ctx, next)
 	}
-	if next != nil {
-		return ss.join(ctx, next)
-	}
-	return nil
+	return err
 }
 
 func (ss *session) changePassword(ctx context.Context, m *wire.ChangePassword) (message, error) {

@@ -46,7 +46,7 @@ func (ss *session) listSessions(ctx context.Context, m *wire.ListSessions) (mess
 func (ss *session) logout(ctx context.Context, m *wire.Plain) (message, error) {
 	ss.server.live.leave(ss) // who asks for it is not told by the feed
 	if err := ss.server.c.Accounts.Logout(ctx, ss.login, &ss.channel); err != nil {
-		ss.server.live.join(ss, ss.login)
+		ss.join(ctx, ss.login)
 		return nil, err
 	}
 	ss.log.Info("logout", "outcome", outcome(nil), "name", ss.login.Name)

@@ -2,10 +2,9 @@ package server
 
 import (
 	"context"
-
 	"crypto/sha256"
-	"github.com/authsrv/authsrv/credential"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/wire"
 )

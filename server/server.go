@@ -190,7 +190,12 @@ func (s *Server) watch() {
 			return
 		}
 		for ss, session := range s.live.of(id) {
-			if err := s.c.Accounts.Check(s.ctx, session); err != nil && s.ctx.Err() == nil {
+			err := s.c.Accounts.Check(s.ctx, session)
+			if s.ctx.Err() != nil {
+				return
+			}
+			// Who is no longer there with that session has ended it itself, or checks what it has now.
+			if err != nil && s.live.has(ss, session) {
 				ss.wake(goodbyeCode(err))
 			}
 		}

@@ -185,7 +185,11 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 	}
 	if ss.state == ready {
 		if err := ss.server.c.Accounts.Check(ctx, ss.login); err != nil {
-			return ss.end(goodbyeCode(err))
+			code := goodbyeCode(err)
+			if code == wire.CodeInternal {
+				ss.log.Error("session check failed", "error", err)
+			}
+			return ss.end(code)
 		}
 	}
 	before := ss.state

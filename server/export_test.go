@@ -1,0 +1,53 @@
+package server
+
+import (
+	"time"
+
+	"github.com/authsrv/authsrv/wire"
+)
+
+// Row is one row of the state table, by the words of PROTOCOL 9.
+type Row struct{ State, Event, Then, Refused string }
+
+// Rows returns the state table.
+func Rows() (rows []Row) {
+	for s, events := range transitions {
+		for e, t := range events {
+			rows = append(rows, Row{s.String(), e.String(), t.then.String(), t.other.String()})
+		}
+	}
+	return rows
+}
+
+// String is the event by the words of PROTOCOL 9.
+func (e event) String() string {
+	if e.Type != wire.TypeAuthStart {
+		return e.Type.String()
+	}
+	purpose := map[wire.Purpose]string{
+		wire.PurposeLogin: " login", wire.PurposeSession: " session", wire.PurposeRegister: " register",
+	}[e.purpose]
+	if e.method == wire.MethodChecked {
+		purpose += " checked"
+	}
+	return e.Type.String() + purpose
+}
+
+// Limits returns the limits that are this package's, by the words of PROTOCOL 11.
+func Limits() map[string]int {
+	seconds := func(d time.Duration) int { return int(d / time.Second) }
+	return map[string]int{
+		"handshake, from accept to M3":               seconds(handshakeTime),
+		"login, from accept to Welcome":              seconds(loginTime),
+		"frames before login, from the client":       maxLoginFrames,
+		"AuthStart on a connection":                  maxStarts,
+		"bytes before login, from the client":        maxLoginBytes,
+		"Denied on a connection":                     maxDenied,
+		"idle after login":                           seconds(idleTime),
+		"connection life":                            seconds(connectionLife),
+		"server's write of one answer":               seconds(writeTime),
+		"records before login, both ways":            frameCap[start],
+		"record in state Checking, client to server": frameCap[checking],
+		"records after login, both ways":             frameCap[ready],
+	}
+}
