@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/noiseconn"
 )
 
@@ -34,3 +35,7 @@ func ParseAddress(s string) (address, fingerprint string, err error) {
 	}
 	return net.JoinHostPort(host, port), fingerprint, nil
 }
+
+// CheckName returns a name as a server knows it, or the Rule that it breaks: for apps that want to know before they ask for a
+// password. Register and Login do the same.
+func CheckName(typed string) (string, error) { return credential.PrepareName(typed) }

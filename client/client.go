@@ -16,13 +16,18 @@ import (
 	"github.com/authsrv/authsrv/wire"
 )
 
-// Times that bound an operation whose context has no deadline, and how long a handshake may rest
-// between Dial and the first request before it is made anew: the server waits 5 s for it.
+// Times that bound an operation even where its context does not.
 const (
 	dialTime    = 10 * time.Second
 	loginTime   = 30 * time.Second
 	requestTime = 15 * time.Second
-	handOver    = 3 * time.Second
+)
+
+// What a server bears of a connection before login: how long one may have rested since its handshake began and still
+// be used (the server waits 5 s for M3), and how many attempts it takes. Beyond that it is made anew.
+const (
+	maxRest   = 3 * time.Second
+	maxStarts = 3
 )
 
 // Config configures Dial. The zero value is of use only with an address that carries a fingerprint.
@@ -50,8 +55,10 @@ type Client struct {
 	raw     net.Conn
 	shaking *noiseconn.ClientHandshake // until M3
 	conn    *noiseconn.Conn            // from M3 on
-	static  [32]byte                   // the public half of what M3 carried
-	private [32]byte                   // its private half
+	static  noiseconn.StaticKey        // what M3 carried
+	account string                     // whose key that is
+	starts  int                        // attempts on this connection
+	pending bool                       // an attempt was begun, and its end has not been seen
 	hello   wire.ServerHello
 	shaken  time.Time // when hello came
 	used    bool      // became a Session, or is closed
@@ -109,6 +116,7 @@ func (c *Client) shake(ctx context.Context) error {
 		return err
 	}
 	c.raw, c.shaking, c.conn, c.hello, c.shaken = raw, h, nil, hello, time.Now()
+	c.starts = 0
 	return nil
 }
 
@@ -145,19 +153,21 @@ func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() { cancel(); c.mu.Unlock() }, nil
 }
 
-// send sends an AuthStart: as the payload of M3 where the handshake is not finished, with the key that
-// the attempt calls for.
-func (c *Client) send(ctx context.Context, start *wire.AuthStart, device *[32]byte) error {
+// send sends the AuthStart of an attempt for an account, on a connection whose static key is that account's: as the payload
+// of M3, or behind it. Where the connection at hand is not fit for that, it is made anew.
+func (c *Client) send(ctx context.Context, start *wire.AuthStart, account string, device *[32]byte) error {
 	payload := start.AppendTo(nil)
 	defer clear(payload)
-	if c.conn != nil {
-		return c.write(ctx, payload)
-	}
-	if time.Since(c.shaken) > handOver {
+	c.pending = true
+	if !c.fit(account, device) {
 		c.raw.Close()
 		if err := c.shake(ctx); err != nil {
 			return err
 		}
+	}
+	c.starts++
+	if c.conn != nil {
+		return c.write(ctx, payload)
 	}
 	static, err := c.staticKey(device)
 	if err != nil {
@@ -167,8 +177,16 @@ func (c *Client) send(ctx context.Context, start *wire.AuthStart, device *[32]by
 	if err != nil {
 		return connectionError(ctx, err)
 	}
-	c.conn, c.static, c.private = conn, static.Public, static.Private
+	c.conn, c.static, c.account = conn, static, account
 	return nil
+}
+
+// fit says whether the connection is good for one more attempt: no two accounts share a key.
+func (c *Client) fit(account string, device *[32]byte) bool {
+	if time.Since(c.shaken) > maxRest {
+		return false
+	}
+	return c.conn == nil || c.starts < maxStarts && c.account == account && (device == nil || *device == c.static.Private)
 }
 
 // staticKey is the key for M3: this device's for the account, or a fresh one.
@@ -180,20 +198,18 @@ func (c *Client) staticKey(device *[32]byte) (noiseconn.StaticKey, error) {
 }
 
 func (c *Client) write(ctx context.Context, plaintext []byte) error {
-	defer watch(ctx, c.raw)()
-	if err := c.conn.WriteMessage(plaintext); err != nil {
-		return connectionError(ctx, err)
-	}
-	return nil
+	return within(ctx, c.raw, func() error { return c.conn.WriteMessage(plaintext) })
 }
 
 // read returns the answer to the last message, which is of the type that is wanted, or an error.
 // It is good until the next read.
-func (c *Client) read(ctx context.Context, want wire.Type) ([]byte, error) {
-	defer watch(ctx, c.raw)()
-	b, err := c.conn.ReadMessage(wire.MaxLoginFrame)
+func (c *Client) read(ctx context.Context, want wire.Type) (b []byte, err error) {
+	err = within(ctx, c.raw, func() error {
+		b, err = c.conn.ReadMessage(wire.MaxLoginFrame)
+		return err
+	})
 	if err != nil {
-		return nil, connectionError(ctx, err)
+		return nil, err
 	}
 	switch wire.TypeOf(b) {
 	case want:
@@ -203,6 +219,7 @@ func (c *Client) read(ctx context.Context, want wire.Type) ([]byte, error) {
 		if err != nil {
 			return nil, protocolError(err)
 		}
+		c.pending = false
 		return nil, refused(d, c.pinned())
 	}
 	return nil, fmt.Errorf("%w: unexpected %v", ErrProtocol, wire.TypeOf(b))
@@ -210,15 +227,22 @@ func (c *Client) read(ctx context.Context, want wire.Type) ([]byte, error) {
 
 func protocolError(err error) error { return fmt.Errorf("%w: %w", ErrProtocol, err) }
 
-// watch cuts the connection when ctx ends. The function returned ends the watch.
-func watch(ctx context.Context, conn net.Conn) func() {
+// within runs what uses the connection, and cuts it when ctx ends before that does.
+func within(ctx context.Context, conn net.Conn, run func() error) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	return func() { stop() }
+	err := run()
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return connectionError(ctx, err)
+	}
+	return nil
 }
 
-// fail closes a connection on which nothing more can come right.
+// fail closes a connection on which an attempt was begun and not ended.
 func (c *Client) fail(err error) error {
-	if e, ok := err.(*Error); !ok || e.Code == ErrOverloaded {
+	if c.pending {
 		c.used = true
 		c.raw.Close()
 	}
@@ -229,7 +253,7 @@ func (c *Client) fail(err error) error {
 func (c *Client) transcript(start *wire.AuthStart, name string) credential.Transcript {
 	return credential.Transcript{
 		Preface:   wire.Preface{Version: wire.Version, Suite: wire.Suite}.Bytes(),
-		Handshake: c.conn.HandshakeHash(), RealmID: c.hello.RealmID, ClientStatic: c.static,
+		Handshake: c.conn.HandshakeHash(), RealmID: c.hello.RealmID, ClientStatic: c.static.Public,
 		Purpose: uint8(start.Purpose), Options: start.Lifetime, Method: uint8(start.Method), OfferedMethods: start.Offered,
 		LoginName: name, ClientNonce: start.ClientNonce,
 	}

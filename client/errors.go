@@ -29,6 +29,9 @@ const (
 	ErrOverloaded         = wire.CodeOverloaded
 	ErrInternal           = wire.CodeInternal
 	ErrLoggedOut          = wire.CodeLoggedOut
+	ErrShuttingDown       = wire.CodeShuttingDown
+	ErrIdle               = wire.CodeIdle
+	ErrLimit              = wire.CodeLimit
 )
 
 // Rule is a rule of names or passwords that was broken, as judged here or by the server.
@@ -95,6 +98,7 @@ func (e *UnknownServerError) Error() string {
 // Nothing of the user's was sent.
 type IdentityChangedError struct {
 	Address, Known, Got string // the latter two are fingerprints
+	KnownAt             string // the address at which the store has the known one; "" if it was given to Dial
 }
 
 func (e *IdentityChangedError) Error() string {

@@ -53,7 +53,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.startWith(ctx, start, deviceKey(&memory, known), wire.TypeChallenge)
+	b, err := c.startWith(ctx, start, name, deviceKey(&memory, known), wire.TypeChallenge)
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +102,12 @@ func deviceKey(a *store.Account, known bool) *[32]byte {
 	return (*[32]byte)(&a.DeviceKey)
 }
 
-// startWith sends an AuthStart with a fresh nonce, and returns the answer.
-func (c *Client) startWith(ctx context.Context, start *wire.AuthStart, device *[32]byte, want wire.Type) ([]byte, error) {
+// startWith begins an attempt for an account: it sends an AuthStart with a fresh nonce, and returns the answer.
+func (c *Client) startWith(ctx context.Context, start *wire.AuthStart, account string, device *[32]byte, want wire.Type) ([]byte, error) {
 	if _, err := io.ReadFull(c.c.Rand, start.ClientNonce[:]); err != nil {
 		return nil, err
 	}
-	if err := c.send(ctx, start, device); err != nil {
+	if err := c.send(ctx, start, account, device); err != nil {
 		return nil, err
 	}
 	return c.read(ctx, want)
@@ -136,7 +136,7 @@ func (c *Client) checkParameters(name string, kdf wire.KDF, salt [16]byte) error
 // keep remembers what was proved of an account, and the key of this device.
 func (c *Client) keep(name string, kdf wire.KDF, salt [16]byte) error {
 	return c.c.Store.PutAccount(store.Account{
-		RealmID: c.hello.RealmID, Name: name, DeviceKey: c.private,
+		RealmID: c.hello.RealmID, Name: name, DeviceKey: c.static.Private,
 		KDF: store.KDF(kdf), Salt: salt, Method: uint8(wire.MethodPassword),
 	})
 }
@@ -183,7 +183,7 @@ func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, er
 		return nil, ErrNotLoggedIn
 	}
 	start := &wire.AuthStart{Purpose: wire.PurposeSession, Token: []byte(saved.Token)}
-	b, err := c.startWith(ctx, start, deviceKey(&account, known), wire.TypeWelcome)
+	b, err := c.startWith(ctx, start, saved.Name, deviceKey(&account, known), wire.TypeWelcome)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -99,9 +100,12 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	m := wire.ChangePassword{ID: op.id, Record: recordOf(ch.NewKDF, key)}
 	sum := op.sum(m.AppendSigned(nil))
 	m.NewProof, m.Proof = key.ProveNew(sum), op.key.Prove(sum)
-	b, err := s.call(ctx, op.id, wire.TypePasswordChanged, func(uint32) []byte { return m.AppendTo(nil) })
-	if errors.Is(err, ErrConnection) {
-		return s.client.settle(ctx, s.name, next, &unknownError{err})
+	b, err := s.last(ctx, op.id, wire.TypePasswordChanged, m.AppendTo(nil))
+	if errors.Is(err, ErrOutcomeUnknown) {
+		if err := s.client.settle(ctx, s.name, next, err); err != nil {
+			return err
+		}
+		return s.forget() // what takes its place was in the answer
 	}
 	if err != nil {
 		return err
@@ -123,11 +127,11 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 func (s *Session) Delete(ctx context.Context, password string) error {
 	err := s.prove(ctx, wire.TypeDeleteAccount, password)
 	if errors.Is(err, ErrOutcomeUnknown) {
-		switch err2 := s.client.settle(ctx, s.name, password, err); {
-		case errors.Is(err2, ErrOutcomeUnknown):
+		switch unchanged := s.client.settle(ctx, s.name, password, err); {
+		case unchanged == nil: // it can still be logged in to
+			return errNotMade
+		case errors.Is(unchanged, ErrOutcomeUnknown):
 			return err
-		case err2 == nil: // it can still be logged in to
-			return connectionError(ctx, err)
 		}
 		err = nil
 	}
@@ -159,9 +163,21 @@ func (s *Session) prove(ctx context.Context, t wire.Type, password string) error
 	defer op.key.Destroy()
 	m := wire.ProvedOp{Type: t, ID: op.id}
 	m.Proof = op.key.Prove(op.sum(m.AppendSigned(nil)))
-	_, err = s.call(ctx, op.id, wire.TypeDone, func(uint32) []byte { return m.AppendTo(nil) })
-	if errors.Is(err, ErrConnection) {
-		return &unknownError{err}
-	}
+	_, err = s.last(ctx, op.id, wire.TypeDone, m.AppendTo(nil))
 	return err
+}
+
+// last sends the last message of an operation. Where its answer is lost, so is the connection.
+func (s *Session) last(ctx context.Context, id uint32, want wire.Type, request []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	answer := make(chan []byte, 1)
+	if err := s.send(id, answer, func(uint32) []byte { return request }); err != nil {
+		return nil, err
+	}
+	b, err := s.await(ctx, answer, want)
+	if err = lost(err); errors.Is(err, ErrOutcomeUnknown) {
+		s.end(fmt.Errorf("%w: an answer did not come", ErrConnection))
+	}
+	return b, err
 }

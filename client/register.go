@@ -39,25 +39,18 @@ func (c *Client) Register(ctx context.Context, name, password string, options *R
 		err = c.register(ctx, name, prepared)
 	}
 	if errors.Is(err, ErrOutcomeUnknown) {
-		c.used = true
-		c.raw.Close()
+		c.fail(err)
 		err = c.settle(ctx, name, password, err)
 	}
-	if err == nil {
-		return c.confirm()
+	if err != nil {
+		return c.fail(err)
 	}
-	var rule Rule
-	if errors.As(err, &rule) || errors.Is(err, ErrNotPinned) || errors.Is(err, ErrPasswordUnsent) {
-		c.used = true // an attempt that was begun and not ended
-		c.raw.Close()
-		return err
-	}
-	return c.fail(err)
+	return c.confirm()
 }
 
 // params begins a registration, and returns what the record is to be made with.
 func (c *Client) params(ctx context.Context, start *wire.AuthStart, name string) (wire.RegisterParams, error) {
-	b, err := c.startWith(ctx, start, nil, wire.TypeRegisterParams)
+	b, err := c.startWith(ctx, start, name, nil, wire.TypeRegisterParams)
 	if err != nil {
 		return wire.RegisterParams{}, err
 	}
@@ -127,16 +120,24 @@ func (c *Client) finishRegister(ctx context.Context, plaintext []byte) error {
 		return err
 	}
 	b, err := c.read(ctx, wire.TypeRegistered)
-	if errors.Is(err, ErrConnection) {
-		return &unknownError{err}
+	if err == nil {
+		_, err = wire.ParseRegistered(b)
 	}
-	if err != nil {
+	if err == nil {
+		c.pending = false
+	}
+	return lost(err)
+}
+
+// lost marks an error that came in the place of the answer to the last message of a change, unless it is an answer too: a
+// refusal, or a goodbye.
+func lost(err error) error {
+	var refused *Error
+	var goodbye *GoodbyeError
+	if err == nil || errors.As(err, &refused) || errors.As(err, &goodbye) {
 		return err
 	}
-	if _, err := wire.ParseRegistered(b); err != nil {
-		return protocolError(err)
-	}
-	return nil
+	return &unknownError{err}
 }
 
 // unknownError is a connection that was lost between the last message of a change and its answer.

@@ -83,6 +83,7 @@ func (s *Session) Err() error {
 
 // Close ends the connection. The session goes on: it can be resumed.
 func (s *Session) Close() error {
+	s.client.raw.SetWriteDeadline(time.Now().Add(time.Second)) // also for who is writing now
 	s.writing.Lock()
 	s.client.raw.SetWriteDeadline(time.Now().Add(time.Second))
 	s.client.conn.WriteMessage(wire.Plain{Type: wire.TypeBye}.AppendTo(nil)) // a courtesy
@@ -154,6 +155,11 @@ func (s *Session) call(ctx context.Context, id uint32, want wire.Type, build fun
 	if err := s.send(id, answer, build); err != nil {
 		return nil, err
 	}
+	return s.await(ctx, answer, want)
+}
+
+// await returns the answer to a request that was sent.
+func (s *Session) await(ctx context.Context, answer <-chan []byte, want wire.Type) ([]byte, error) {
 	var b []byte
 	select {
 	case b = <-answer:

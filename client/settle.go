@@ -29,7 +29,9 @@ func (c *Client) settle(ctx context.Context, name, password string, lost error) 
 		s.Logout(ctx)
 		return nil
 	case errors.As(err, &refused) && refused.Code == ErrDenied && refused.RetryAfter == 0:
-		return fmt.Errorf("%w: it was lost before the change was made", ErrConnection)
+		return errNotMade
 	}
 	return lost
 }
+
+var errNotMade = fmt.Errorf("%w: it was lost before the change was made", ErrConnection)

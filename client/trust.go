@@ -11,6 +11,9 @@ import (
 	"github.com/authsrv/authsrv/wire"
 )
 
+// Fingerprint returns the fingerprint of an identity, such as one that a store holds.
+func Fingerprint(identity [32]byte) string { return noiseconn.Fingerprint(identity) }
+
 // judge holds a ServerHello against what is known, before anything of the user's is sent (PROTOCOL 10).
 func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	if hello.Version != wire.Version || hello.HighestVersion < wire.Version || hello.HighestSuite < wire.Suite {
@@ -44,7 +47,7 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
 	got := noiseconn.Fingerprint(hello.Identity)
 	if c.pin != "" && c.pin != got {
-		return nil, false, &IdentityChangedError{c.address, c.pin, got}
+		return nil, false, &IdentityChangedError{c.address, c.pin, got, ""}
 	}
 	s, atAddress, err := c.c.Store.Server(c.address)
 	if err != nil {
@@ -58,7 +61,7 @@ func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress 
 	}
 	successor := s.Confirmed && sha256.Sum256(hello.Identity[:]) == s.NextIdentity
 	if s.RealmID != hello.RealmID || s.Identity != hello.Identity && !successor {
-		return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got}
+		return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got, s.Address}
 	}
 	return &s, atAddress, nil
 }
@@ -78,7 +81,7 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 	err := c.c.Store.PutServer(s)
 	if errors.Is(err, store.ErrIdentityChanged) { // another process has pinned one meanwhile
 		if k, ok, _ := c.c.Store.Server(c.address); ok {
-			return &IdentityChangedError{c.address, noiseconn.Fingerprint(k.Identity), noiseconn.Fingerprint(hello.Identity)}
+			return &IdentityChangedError{c.address, noiseconn.Fingerprint(k.Identity), noiseconn.Fingerprint(hello.Identity), k.Address}
 		}
 	}
 	return err

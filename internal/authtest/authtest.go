@@ -7,9 +7,11 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 
@@ -34,7 +36,7 @@ var CheapKDF = credential.KDF{Algorithm: 1, Time: 2, MemoryKiB: 19456, Lanes: 1}
 // Options change what New starts. The zero value is the default, with CheapKDF.
 type Options struct {
 	Account  account.Config // without Engine, Secrets and Tokens, which New makes
-	Server   server.Config  // without Accounts and Identity
+	Server   server.Config  // without Accounts and Identity; a nil Logger is the Server's Log
 	Engine   kv.Engine      // nil: Pebble in memory
 	Identity byte           // another number is another server, with other keys
 }
@@ -46,59 +48,87 @@ type Server struct {
 	Fingerprint string
 	Log         *Log
 
-	t        *testing.T
+	t        testing.TB // nil after Start
+	engine   kv.Engine  // to be closed by Stop, or nil
 	listener *listener
-	stopped  chan struct{}
+	served   chan error
 }
 
 // New starts a server, which ends with the test.
-func New(t *testing.T, o Options) *Server {
+func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{t: t, Log: &Log{}, listener: newListener(), stopped: make(chan struct{})}
-	engine := o.Engine
-	if engine == nil {
-		engine = Engine(t)
+	s, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
 	}
+	s.t = t
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	})
+	return s
+}
+
+// Start starts a server without a test, as for an example: it has only what needs none.
+func Start(o Options) (*Server, error) {
+	s := &Server{Log: &Log{}, listener: newListener(), served: make(chan error, 1)}
+	var err error
 	a := o.Account
-	a.Engine = engine
-	a.Secrets, a.Tokens = secrets(t, o.Identity)
+	if a.Engine = o.Engine; a.Engine == nil {
+		if s.engine, err = OpenEngine(); err != nil {
+			return nil, err
+		}
+		a.Engine = s.engine
+	}
+	if a.Secrets, a.Tokens, err = secrets(o.Identity); err != nil {
+		return nil, err
+	}
 	if a.KDF == (credential.KDF{}) {
 		a.KDF = CheapKDF
 	}
-	var err error
-	if s.Accounts, err = account.New(t.Context(), &a); err != nil {
-		t.Fatal(err)
+	if s.Accounts, err = account.New(context.Background(), &a); err != nil {
+		return nil, err
 	}
 	c := o.Server
 	c.Accounts = s.Accounts
 	c.Identity = Identity(o.Identity)
-	c.Logger = slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if s.Server, err = server.New(&c); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	s.Fingerprint = noiseconn.Fingerprint([32]byte(c.Identity.Public().(ed25519.PublicKey)))
-	go func() {
-		defer close(s.stopped)
-		if err := s.Serve(s.listener); err != server.ErrClosed {
-			t.Errorf("Serve: %v", err)
-		}
-	}()
-	t.Cleanup(s.Stop)
-	return s
+	go func() { s.served <- s.Serve(s.listener) }()
+	return s, nil
 }
 
-// Stop shuts the server down, gracefully. It may be called again.
-func (s *Server) Stop() {
-	if err := s.Shutdown(context.Background()); err != nil {
-		s.t.Errorf("Shutdown: %v", err)
+// Stop shuts the server down, gracefully, and closes the store that Start opened. It may be called again.
+func (s *Server) Stop() error {
+	if s.served == nil {
+		return nil
 	}
-	<-s.stopped
+	err := s.Shutdown(context.Background())
+	if served := <-s.served; served != server.ErrClosed {
+		err = errors.Join(err, served)
+	}
+	s.served = nil
+	if s.engine != nil {
+		err = errors.Join(err, s.engine.Close())
+	}
+	return err
 }
 
-// Engine opens a store in memory, which is closed with the test.
-func Engine(t *testing.T) kv.Engine {
+// OpenEngine opens a store in memory.
+func OpenEngine() (kv.Engine, error) {
+	return pebblekv.Open("db", &pebblekv.Options{FS: vfs.NewMem()})
+}
+
+// Engine opens a store in memory, which is closed with the test: for servers that come one after the other.
+func Engine(t testing.TB) kv.Engine {
 	t.Helper()
-	e, err := pebblekv.Open("db", &pebblekv.Options{FS: vfs.NewMem()})
+	e, err := OpenEngine()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,24 +149,28 @@ func Identity(n byte) ed25519.PrivateKey {
 // key returns a key that is the same in every run.
 func key(what string, n byte) [32]byte { return sha256.Sum256(append([]byte("authtest "+what), n)) }
 
-func secrets(t *testing.T, n byte) (account.Secrets, *token.Keyset) {
-	t.Helper()
+// TokenID is the id of the key that signs the tokens of a test's server.
+const TokenID = "k1"
+
+func secrets(n byte) (account.Secrets, *token.Keyset, error) {
 	realm := key("realm", n)
 	s := account.Secrets{
 		RealmID: [16]byte(realm[:]), SaltKey: key("salt", n), NameKey: key("name", n),
 		Wrapping: map[uint32][32]byte{1: key("wrapping", n)}, Current: 1,
 	}
 	seed := key("token", n)
-	tokens, err := token.New(account.Issuer(s.RealmID), "k1", token.Key{ID: "k1", Private: ed25519.NewKeyFromSeed(seed[:])})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, tokens
+	tokens, err := token.New(account.Issuer(s.RealmID), TokenID, token.Key{ID: TokenID, Private: ed25519.NewKeyFromSeed(seed[:])})
+	return s, tokens, err
 }
 
 // Connect returns the client's end of a new connection to the server.
 func (s *Server) Connect(ctx context.Context, _, _ string) (net.Conn, error) {
-	return s.listener.dial(ctx)
+	return s.ConnectFrom(ctx, clientAddr.AddrPort())
+}
+
+// ConnectFrom is Connect from an address.
+func (s *Server) ConnectFrom(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+	return s.listener.dial(ctx, net.TCPAddrFromAddrPort(from))
 }
 
 // Config returns a client's configuration that reaches the server, with a store, or a new one if it is nil.

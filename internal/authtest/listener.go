@@ -33,10 +33,10 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return serverAddr }
 
-func (l *listener) dial(ctx context.Context) (net.Conn, error) {
+func (l *listener) dial(ctx context.Context, from net.Addr) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
-	case l.conns <- pipeEnd{there, clientAddr}:
+	case l.conns <- pipeEnd{there, from}:
 		return pipeEnd{here, serverAddr}, nil
 	case <-l.done:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: net.ErrClosed}
