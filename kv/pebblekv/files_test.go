@@ -241,6 +241,32 @@ func spoilable(t *testing.T) (*vfs.MemFS, string) {
 	return whole, want
 }
 
+// TestIncompleteCopy opens what is left of a store when the small files were forgotten: pebble alone would begin
+// a new store there, and delete the rest.
+func TestIncompleteCopy(t *testing.T) {
+	whole, _ := spoilable(t)
+	for _, forget := range [][]string{{"marker."}, {"marker.", ".sst"}, {"marker.", ".log"}, {"marker.", "MANIFEST", "OPTIONS"}, {"marker.", "MANIFEST", "OPTIONS", ".sst"}} {
+		fs := whole.CrashClone(vfs.CrashCloneCfg{})
+		for _, name := range list(t, fs) {
+			for _, f := range forget {
+				if strings.Contains(name, f) {
+					if err := fs.Remove("store/" + name); err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+			}
+		}
+		before := list(t, fs)
+		if _, err := Open("store", &Options{FS: fs}); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("without %q: %v", forget, err)
+		}
+		if after := list(t, fs); len(after) < len(before) {
+			t.Errorf("without %q: files were deleted", forget)
+		}
+	}
+}
+
 func kind(name string) string {
 	if ext := filepath.Ext(name); ext == ".sst" || ext == ".log" {
 		return ext
