@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/ed25519"
+	"testing"
 	"time"
 
 	"github.com/authsrv/authsrv/wire"
@@ -49,5 +51,18 @@ func Limits() map[string]int {
 		"records before login, both ways":            frameCap[start],
 		"record in state Checking, client to server": frameCap[checking],
 		"records after login, both ways":             frameCap[ready],
+	}
+}
+
+// NewNode returns what gives a server its static key and certificate at a time, for the realm of zeros.
+func NewNode(identity ed25519.PrivateKey) func(*testing.T, time.Time) ([32]byte, wire.Certificate) {
+	n := &node{identity: identity, epoch: 1}
+	return func(t *testing.T, now time.Time) ([32]byte, wire.Certificate) {
+		t.Helper()
+		static, certificate, err := n.current(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return static.Public, certificate
 	}
 }

@@ -2,75 +2,89 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
 // lobby is the connections that are not logged in. It is bounded: when it is full, a newcomer
 // does not wait and is not turned away, since either would let a crowd of silent connections keep everybody out.
-// Instead one of the crowd goes.
+// Instead one of the crowd goes. There are two halves, for those that have shaken hands and those that have not, so that
+// neither kind of crowd can push out who is in the other half.
 type lobby struct {
-	max int
-
 	mu     sync.Mutex
-	queue  []*session // in the order in which they came
+	halves [2]queue
+}
+
+// queue is one half of the lobby. It is guarded by the lobby's mutex.
+type queue struct {
+	max    int
+	who    []*session // in the order in which they came
 	crowds map[netip.Prefix]int
+}
+
+func (l *lobby) init(size int) {
+	for i := range l.halves {
+		l.halves[i] = queue{max: (size + 1) / 2, crowds: make(map[netip.Prefix]int)}
+	}
 }
 
 // enter adds ss, and returns who has to go for it, if anybody.
 func (l *lobby) enter(ss *session) (evicted *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.crowds == nil {
-		l.crowds = make(map[netip.Prefix]int)
-	}
-	if len(l.queue) >= l.max {
-		evicted = l.longestLocked()
-		l.removeLocked(evicted)
-	}
-	l.queue = append(l.queue, ss)
-	l.crowds[ss.prefix]++
-	return evicted
+	return l.halves[0].add(ss)
 }
 
-// longestLocked returns who has waited for longest of the largest crowds, and of those who have not yet
-// done their part of the handshake, if there are any: a login in progress has paid for its place.
-func (l *lobby) longestLocked() *session {
-	most := 0
-	for _, n := range l.crowds {
-		most = max(most, n)
+// shaken moves ss, which has shaken hands, and returns who has to go for it, if anybody.
+func (l *lobby) shaken(ss *session) (evicted *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.halves[0].remove(ss) { // it was to go
+		return nil
 	}
-	var oldest *session
-	for _, ss := range l.queue {
-		if l.crowds[ss.prefix] < most {
-			continue
-		}
-		if !ss.shaken.Load() {
-			return ss
-		}
-		if oldest == nil {
-			oldest = ss
-		}
-	}
-	return oldest
+	return l.halves[1].add(ss)
 }
 
 // leave removes ss, if it is still there.
 func (l *lobby) leave(ss *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.removeLocked(ss)
+	for i := range l.halves {
+		l.halves[i].remove(ss)
+	}
 }
 
-func (l *lobby) removeLocked(ss *session) {
-	for i, other := range l.queue {
-		if other == ss {
-			l.queue = append(l.queue[:i], l.queue[i+1:]...)
-			if l.crowds[ss.prefix]--; l.crowds[ss.prefix] == 0 {
-				delete(l.crowds, ss.prefix)
-			}
-			return
-		}
+func (q *queue) add(ss *session) (evicted *session) {
+	if len(q.who) >= q.max {
+		evicted = q.longest()
+		q.remove(evicted)
 	}
+	q.who = append(q.who, ss)
+	q.crowds[ss.prefix]++
+	return evicted
+}
+
+// longest returns who has waited for longest of the largest crowds.
+func (q *queue) longest() *session {
+	most := 0
+	for _, n := range q.crowds {
+		most = max(most, n)
+	}
+	i := slices.IndexFunc(q.who, func(ss *session) bool { return q.crowds[ss.prefix] == most })
+	return q.who[i]
+}
+
+// remove says whether ss was there.
+func (q *queue) remove(ss *session) bool {
+	i := slices.Index(q.who, ss)
+	if i < 0 {
+		return false
+	}
+	q.who = slices.Delete(q.who, i, i+1)
+	if q.crowds[ss.prefix]--; q.crowds[ss.prefix] == 0 {
+		delete(q.crowds, ss.prefix)
+	}
+	return true
 }
 
 // crowdOf is the network that an address counts for.

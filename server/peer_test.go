@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -96,16 +97,25 @@ func connect(t testing.TB, srv *authtest.Server) *peer {
 func greet(t testing.TB, conn net.Conn) *peer {
 	t.Helper()
 	t.Cleanup(func() { conn.Close() })
-	p := &peer{t: t, raw: conn, shake: noiseconn.Client(conn, nil)}
-	var static [32]byte
+	p := &peer{t: t, raw: conn}
 	var err error
-	if p.hello, static, err = p.shake.Hello(t.Context()); err != nil {
-		t.Fatalf("hello: %v", err)
-	}
-	if err := noiseconn.VerifyCertificate(&p.hello, static, time.Now()); err != nil {
+	if p.static, err = noiseconn.NewStaticKey(nil); err != nil {
 		t.Fatal(err)
 	}
+	if err := p.tryGreet(t.Context()); err != nil {
+		t.Fatalf("hello: %v", err)
+	}
 	return p
+}
+
+func (p *peer) tryGreet(ctx context.Context) error {
+	p.shake = noiseconn.Client(p.raw, nil)
+	hello, static, err := p.shake.Hello(ctx)
+	if err != nil {
+		return err
+	}
+	p.hello = hello
+	return noiseconn.VerifyCertificate(&hello, static, time.Now())
 }
 
 // begin sends M3, with any payload.
@@ -176,19 +186,27 @@ func (p *peer) expectGoodbye(code wire.Code) {
 	p.expectClosed()
 }
 
-// expectClosed says that the server closes the connection without a further word.
+// expectClosed says that the server closes the connection at once, without a further word.
 func (p *peer) expectClosed() {
 	p.t.Helper()
+	if waited := p.closedAfter(); waited >= time.Second {
+		p.t.Fatalf("the server closed only after %v", waited)
+	}
+}
+
+// closedAfter waits until the server closes the connection, without a further word, and says how long that took.
+func (p *peer) closedAfter() time.Duration {
+	p.t.Helper()
+	began := time.Now()
 	if p.conn == nil {
 		b := make([]byte, 1)
 		if n, err := p.raw.Read(b); n != 0 || err == nil {
 			p.t.Fatalf("the server said %x, %v", b[:n], err)
 		}
-		return
-	}
-	if b, err := p.conn.ReadMessage(wire.MaxSessionFrame); err == nil {
+	} else if b, err := p.conn.ReadMessage(wire.MaxSessionFrame); err == nil {
 		p.t.Fatalf("the server said %v, and was to close", wire.TypeOf(b))
 	}
+	return time.Since(began)
 }
 
 func nonce(what string) [32]byte { return sha256.Sum256([]byte("nonce " + what)) }

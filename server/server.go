@@ -29,8 +29,9 @@ type Config struct {
 
 	// MaxConnections bounds all connections; who comes after is told that the server is overloaded. 0: 20,000.
 	MaxConnections int
-	// MaxHandshakes bounds the connections that are not logged in. Where it is reached, the one that has waited
-	// for longest gives way, of the address with the most of them. 0: 1,024.
+	// MaxHandshakes bounds the connections that are not logged in: one half of it those that have not shaken hands, the other
+	// half those that have. Where that is reached, the one that has waited for longest gives way, of the address with
+	// the most of them. 0: 1,024.
 	MaxHandshakes int
 	// Grace is how long Shutdown lets logins that have begun come to their end. 0: 5 s.
 	Grace time.Duration
@@ -95,12 +96,15 @@ func New(c *Config) (*Server, error) {
 	if s.c.MaxHandshakes == 0 {
 		s.c.MaxHandshakes = defaultLobby
 	}
+	if s.c.MaxConnections < 0 || s.c.MaxHandshakes < 0 || s.c.Grace < 0 {
+		return nil, errors.New("server: a limit is negative")
+	}
 	if s.c.Grace == 0 {
 		s.c.Grace = defaultGrace
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
-	s.lobby.max = s.c.MaxHandshakes
+	s.lobby.init(s.c.MaxHandshakes)
 	s.live.sessions = make(map[account.ID]map[*session]*account.Session)
 	return s, nil
 }
@@ -165,7 +169,7 @@ func (s *Server) take(conn net.Conn) {
 	s.connections.Go(func() {
 		defer s.forget(ss)
 		if s.open.Add(1) > int64(s.c.MaxConnections) {
-			ss.refuse(wire.CodeOverloaded)
+			ss.refuse(s.ctx, wire.CodeOverloaded)
 			return
 		}
 		ss.serve(s.ctx)

@@ -86,6 +86,9 @@ func (ss *session) serve(ctx context.Context) {
 		ss.log.Debug("handshake failed", "error", err)
 		return
 	}
+	if evicted := ss.server.lobby.shaken(ss); evicted != nil {
+		evicted.wake(wire.CodeOverloaded)
+	}
 	ss.log.Debug("connect")
 	for msg := payload; msg != nil; msg = ss.next() {
 		if !ss.step(ctx, msg) {
@@ -128,12 +131,15 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 	return payload, nil
 }
 
-// refuse sends the refusal in clear to a client that there is no room for.
-func (ss *session) refuse(code wire.Code) {
+// refuse sends the refusal in clear to a client that there is no room for. Who is no client gets none.
+func (ss *session) refuse(ctx context.Context, code wire.Code) {
 	defer ss.raw.Close()
 	ss.raw.SetDeadline(time.Now().Add(time.Second))
-	noiseconn.Server(ss.raw, nil).Refuse(code)
-	ss.linger()
+	h := noiseconn.Server(ss.raw, nil)
+	if h.Start(ctx) == nil {
+		h.Refuse(code)
+		ss.linger()
+	}
 }
 
 // linger lets a refusal arrive: a connection that is closed with bytes unread is reset, and takes back what was sent.

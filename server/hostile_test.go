@@ -1,0 +1,311 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/authsrv/authsrv/client"
+	"github.com/authsrv/authsrv/internal/authtest"
+	"github.com/authsrv/authsrv/server"
+	"github.com/authsrv/authsrv/wire"
+)
+
+func from(t testing.TB, srv *authtest.Server, address string) net.Conn {
+	t.Helper()
+	conn, err := srv.ConnectFrom(t.Context(), netip.AddrPortFrom(netip.MustParseAddr(address), 40000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// TestLobbyIsFull: whoever crowds the lobby keeps nobody out, from wherever they come.
+func TestLobbyIsFull(t *testing.T) {
+	const places = 8
+	for name, address := range map[string]func(int) string{
+		"from one address":    func(int) string { return "203.0.113.1" },
+		"from one network":    func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) },
+		"from many addresses": func(i int) string { return fmt.Sprintf("203.0.113.%d", i+1) },
+		"from the same one":   func(int) string { return "198.51.100.1" },
+	} {
+		for _, shake := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, hands shaken %v", name, shake), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					srv := authtest.New(t, authtest.Options{Server: server.Config{MaxHandshakes: places}})
+					alice := enroll(t, srv, "alice")
+					crowd := func(n int) {
+						for i := range n {
+							conn := from(t, srv, address(i))
+							if shake {
+								p := greet(t, conn)
+								p.ask(newUser("mallory"))
+							} else {
+								go io.Copy(io.Discard, conn)
+							}
+							synctest.Wait()
+						}
+					}
+					crowd(3 * places)
+					p := greet(t, from(t, srv, "198.51.100.1"))
+					crowd(places/2 - 1) // fewer than its half holds
+					p.ask(alice)
+					crowd(places/2 - 1) // fewer than its half holds
+					p.send(p.proof(alice))
+					p.takeWelcome()
+					crowd(3 * places)
+					t.Log(srv.Log.String()); p.plain(wire.TypeWhoAmI, wire.TypeAccount) // who is logged in is not in the lobby
+				})
+			})
+		}
+	}
+}
+
+// TestEvictedIsTold: who has to go before its first word is told that the server is overloaded.
+func TestEvictedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authtest.New(t, authtest.Options{Server: server.Config{MaxHandshakes: 1}})
+		conn := dial(t, srv)
+		synctest.Wait()
+		connect(t, srv)
+		if said, _ := io.ReadAll(conn); string(said) != "\x00\x08auth\x01\x01\x00\x0b" {
+			t.Errorf("the server said %q", said)
+		}
+	})
+}
+
+func TestMaxConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := authtest.New(t, authtest.Options{Server: server.Config{MaxConnections: 3}})
+		alice := enroll(t, srv, "alice")
+		var peers []*peer
+		for range 3 {
+			p := connect(t, srv)
+			p.login(alice)
+			peers = append(peers, p)
+		}
+		_, err := client.Dial(t.Context(), authtest.Address, srv.Config(nil))
+		var refused *client.Error
+		if !errors.As(err, &refused) || !errors.Is(err, client.ErrOverloaded) {
+			t.Errorf("a fourth connection: %v", err)
+		}
+		peers[0].raw.Close()
+		synctest.Wait()
+		connect(t, srv).login(alice)
+	})
+}
+
+// tcp serves on loopback as well.
+func tcp(t testing.TB, srv *authtest.Server) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(l)
+	return l.Addr().String()
+}
+
+func dialTCP(t testing.TB, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// TestManyAtOnce: logins of different accounts, and of one, all at the same time over TCP.
+func TestManyAtOnce(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	address := tcp(t, srv)
+	var users []*user
+	for i := range 64 {
+		users = append(users, enroll(t, srv, fmt.Sprintf("user%d", i)))
+	}
+	for range 50 {
+		users = append(users, users[0])
+	}
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for _, u := range users {
+		conn := dialTCP(t, address)
+		wg.Go(func() {
+			<-begin
+			if err := attempt(t, conn, u); err != nil {
+				t.Errorf("%s: %v", u.name, err)
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+}
+
+// attempt logs in and asks who it is, for goroutines that may not stop the test.
+func attempt(t testing.TB, conn net.Conn, u *user) error {
+	p := &peer{t: t, raw: conn, static: u.static}
+	if err := p.tryLogin(t.Context(), u); err != nil {
+		return err
+	}
+	if err := p.conn.WriteMessage(wire.Plain{Type: wire.TypeWhoAmI, ID: 1}.AppendTo(nil)); err != nil {
+		return err
+	}
+	b, err := p.conn.ReadMessage(wire.MaxSessionFrame)
+	if err != nil {
+		return err
+	}
+	if m, err := wire.ParseAccount(b); err != nil || string(m.Name) != u.name {
+		return fmt.Errorf("it is %q, %w", m.Name, err)
+	}
+	return nil
+}
+
+// TestDeafClientsDelayNobody: clients that ask and never read what they are answered.
+func TestDeafClientsDelayNobody(t *testing.T) {
+	bubble(t, func(t *testing.T, srv *authtest.Server, alice *user) {
+		for range 20 {
+			p := connect(t, srv)
+			p.login(alice)
+			p.send(wire.Plain{Type: wire.TypeList, ID: 1})
+		}
+		for range 20 {
+			connect(t, srv).send(loginStart("alice"))
+		}
+		began := time.Now()
+		p := connect(t, srv)
+		p.login(alice)
+		p.plain(wire.TypeWhoAmI, wire.TypeAccount)
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("it took %v", waited)
+		}
+	})
+}
+
+// TestDeafClientOverTCP pipelines requests until both directions are full, and is cut off when a write takes too long;
+// others are served meanwhile.
+func TestDeafClientOverTCP(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	alice := enroll(t, srv, "alice")
+	address := tcp(t, srv)
+	p := greet(t, dialTCP(t, address))
+	p.login(alice)
+	p.raw.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	var err error
+	for err == nil {
+		err = p.conn.WriteMessage(wire.Plain{Type: wire.TypeList, ID: 1}.AppendTo(nil))
+	}
+	if !strings.Contains(err.Error(), "timeout") {
+		t.Fatal(err)
+	}
+	if err := attempt(t, dialTCP(t, address), alice); err != nil {
+		t.Error(err)
+	}
+	p.raw.Close()
+}
+
+// TestPipelining: requests that were sent before any answer was read are answered in their order.
+func TestPipelining(t *testing.T) {
+	bubble(t, func(t *testing.T, srv *authtest.Server, alice *user) {
+		p := connect(t, srv)
+		p.login(alice)
+		go func() {
+			for id := range uint32(100) {
+				typ := wire.TypeWhoAmI
+				if id%2 == 1 {
+					typ = wire.TypeList
+				}
+				if p.conn.WriteMessage(wire.Plain{Type: typ, ID: id + 1}.AppendTo(nil)) != nil {
+					return
+				}
+			}
+		}()
+		for id := range uint32(100) {
+			want := wire.TypeAccount
+			if id%2 == 1 {
+				want = wire.TypeListing
+			}
+			if got, err := wire.RequestID(p.expect(want)); got != id+1 || err != nil {
+				t.Fatalf("answer %d, %v, want %d", got, err, id+1)
+			}
+		}
+	})
+}
+
+// TestMemoryOfIdleConnections bounds what a connection costs that is logged in and says nothing.
+func TestMemoryOfIdleConnections(t *testing.T) {
+	if raceEnabled {
+		t.Log("the race detector's own memory is not measured")
+		return
+	}
+	srv := authtest.New(t, authtest.Options{})
+	alice := enroll(t, srv, "alice")
+	measure := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	const n = 1000
+	peers := make([]*peer, 0, n)
+	connectOne := func() {
+		p := connect(t, srv)
+		p.login(alice)
+		p.plain(wire.TypeWhoAmI, wire.TypeAccount)
+		peers = append(peers, p)
+	}
+	for range 50 {
+		connectOne()
+	}
+	before := measure()
+	for range n {
+		connectOne()
+	}
+	each := (int64(measure()) - int64(before)) / n
+	t.Logf("%d bytes for both ends of a connection", each)
+	if each > 64<<10 {
+		t.Errorf("%d bytes for both ends of a connection", each)
+	}
+	runtime.KeepAlive(peers)
+}
+
+// tryLogin is login without a test to stop.
+func (p *peer) tryLogin(ctx context.Context, u *user) error {
+	if err := p.tryGreet(ctx); err != nil {
+		return err
+	}
+	p.start = loginStart(u.name)
+	p.start.ClientNonce = nonce("client")
+	if err := p.trySend(p.start); err != nil {
+		return err
+	}
+	b, err := p.conn.ReadMessage(wire.MaxLoginFrame)
+	if err != nil {
+		return err
+	}
+	if p.challenge, err = wire.ParseChallenge(b); err != nil {
+		return err
+	}
+	if err := p.trySend(p.proof(u)); err != nil {
+		return err
+	}
+	if b, err = p.conn.ReadMessage(wire.MaxLoginFrame); err != nil {
+		return err
+	}
+	if p.welcome, err = wire.ParseWelcome(b); err != nil {
+		return fmt.Errorf("%v: %w", wire.TypeOf(b), err)
+	}
+	return nil
+}
