@@ -27,7 +27,7 @@ const (
 // be used (the server waits 5 s for M3), and how many attempts it takes. Beyond that it is made anew.
 const (
 	maxRest   = 3 * time.Second
-	maxStarts = 3
+	maxStarts = 2 // of 3: with passwords for the server to judge, a third would be more than 8 KiB
 )
 
 // Config configures Dial. The zero value is of use only with an address that carries a fingerprint.
