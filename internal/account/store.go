@@ -56,6 +56,9 @@ func (s *store) init(ctx context.Context) error {
 		if binary.BigEndian.Uint32(value) > Format {
 			return ErrNewerFormat
 		}
+		if binary.BigEndian.Uint32(value) < Format {
+			return ErrOlderFormat
+		}
 		if len(value) != 4+len(s.secrets.RealmID) {
 			return fmt.Errorf("%w: meta", ErrDamaged)
 		}
