@@ -35,7 +35,9 @@ var rooms = map[string]struct{ ours, others string }{
 	"kv/pebblekv": {"kv", "github.com/cockroachdb/pebble/v2"},
 
 	"internal/account": {"kv credential token", "golang.org/x/crypto"},
+	"internal/backup":  {"internal/account kv/pebblekv", ""},
 	"internal/keyfile": {"", "filippo.io/age"},
+	"internal/admin":   {"internal/account", "golang.org/x/sys"},
 	"client/store":     {"", "github.com/gofrs/flock"},
 
 	"server": {"wire noiseconn credential internal/account", ""},
@@ -43,7 +45,7 @@ var rooms = map[string]struct{ ours, others string }{
 
 	"cmd": {}, // the tests that drive both commands
 	"cmd/authsrv": {
-		"server internal/account internal/keyfile kv kv/pebblekv token credential noiseconn",
+		"server internal/account internal/admin internal/backup internal/keyfile kv kv/pebblekv token credential noiseconn",
 		"github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys github.com/gofrs/flock " +
 			"github.com/BurntSushi/toml",
 	},
