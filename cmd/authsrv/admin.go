@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/admin"
+	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/kv/pebblekv"
+)
+
+// adminStopTime is how long operations that are under way may take when the server stops.
+const adminStopTime = 5 * time.Second
+
+// serveAdmin answers at the administration socket until stop is called. A server without one is a server all the same.
+func serveAdmin(f folder, log *slog.Logger, o *admin.Operations) (stop func()) {
+	l, err := admin.Listen(string(f))
+	if err != nil {
+		log.Warn("no administration while the server runs", "error", err)
+		return func() {}
+	}
+	s := admin.NewServer(o, log)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.Serve(l); !errors.Is(err, admin.ErrClosed) {
+			log.Error("no administration any more while the server runs", "error", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), adminStopTime)
+		defer cancel()
+		s.Shutdown(ctx)
+		<-ended
+	}
+}
+
+// asking does a command's operations on the folder of --data: by the socket if the server runs, else here, with the folder locked.
+// Without accounts, the keys need not be opened for that.
+func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) error) error {
+	f, err := dataFolder(c)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(f.keys()); errors.Is(err, fs.ErrNotExist) { // before a lock file is made in whatever folder that is
+		return fail(exitLocal, "%s is not a data folder: it has no key file", f)
+	} else if err != nil {
+		return local(err)
+	}
+	client, err := admin.Dial(string(f))
+	if err == nil {
+		return explainAdmin(ask(client))
+	}
+	if !errors.Is(err, admin.ErrNotRunning) {
+		return explainAdmin(err)
+	}
+	info, err := os.Stat(string(f))
+	if err != nil {
+		return local(err)
+	}
+	if uid, known := owner(info); known {
+		if err := f.mayOpen(os.Geteuid(), uid); err != nil {
+			return err
+		}
+	}
+	unlock, err := f.lock()
+	if err != nil {
+		return fail(exitLocal, "%w (and nobody answers at its socket %s)", err, admin.SocketName)
+	}
+	defer unlock()
+	if !accounts {
+		return explainAdmin(ask(&admin.Operations{Status: f.status}))
+	}
+	keys, err := p.openKeys(c, f)
+	if err != nil {
+		return err
+	}
+	return onStore(c.Context, f, keys, func(s *account.Service) error {
+		return explainAdmin(ask(&admin.Operations{Accounts: s}))
+	})
+}
+
+// mayOpen keeps root from making files in the folder of a server of another user, which that server could not open afterwards.
+func (f folder) mayOpen(own, owner int) error {
+	if own == 0 && owner != 0 {
+		return fail(exitLocal, "the server is stopped, and %s belongs to user %d: do this as that user", f, owner)
+	}
+	return nil
+}
+
+// onStore opens the store of a locked folder for as long as do takes.
+func onStore(ctx context.Context, f folder, keys *keyfile.Keys, do func(*account.Service) error) error {
+	engine, err := pebblekv.Open(f.database(), nil)
+	if err != nil {
+		return explainStore(f.database(), err)
+	}
+	tokens, err := tokensOf(keys)
+	if err == nil {
+		var s *account.Service
+		if s, err = account.New(ctx, &account.Config{Engine: engine, Secrets: secretsOf(keys), Tokens: tokens}); err != nil {
+			err = explainStore(f.database(), err)
+		} else {
+			err = do(s)
+		}
+	}
+	if closeErr := engine.Close(); err == nil {
+		err = explainStore(f.database(), closeErr)
+	}
+	return local(err)
+}
+
+// explainAdmin gives an error of an operation its exit code.
+func explainAdmin(err error) error {
+	var f *failure
+	var e *admin.Error
+	switch {
+	case err == nil || errors.As(err, &f):
+		return err
+	case errors.Is(err, admin.ErrNotRunning):
+		return fail(exitLocal, "the server has ended meanwhile: try again")
+	case errors.As(err, &e) && e.Code == admin.CodeStorage:
+		return &failure{exitStorage, err}
+	}
+	return local(err)
+}
+
+// status is that of a folder on which no server runs.
+func (f folder) status(context.Context) (*admin.Status, error) {
+	size, err := f.size()
+	return &admin.Status{Version: version(), Data: string(f), DataBytes: size}, err
+}
+
+// size is the sum of the files in a folder, in bytes. Those that come and go meanwhile count or not.
+func (f folder) size() (total int64, err error) {
+	err = filepath.WalkDir(string(f), func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return total, err
+}
+
+// running makes the operation that says how a server is.
+func (f folder) running(address string, connections func() int) func(context.Context) (*admin.Status, error) {
+	started := time.Now()
+	return func(ctx context.Context) (*admin.Status, error) {
+		s, err := f.status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		n := connections()
+		s.Running, s.PID, s.Address, s.Connections = true, os.Getpid(), address, &n
+		s.Started, s.Uptime = started.UTC().Truncate(time.Second), int64(time.Since(started).Seconds())
+		return s, nil
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/kv/pebblekv"
+)
+
+// The exit codes of both commands; authcli has the others.
+const (
+	exitDone    = 0
+	exitUsage   = 2
+	exitLocal   = 5 // refused here: bad input, a bad key file, a wrong passphrase, a folder in use
+	exitStorage = 6
+)
+
+// failure is an error with the exit code that it ends the program with.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(code int, format string, args ...any) error {
+	return &failure{code, fmt.Errorf(format, args...)}
+}
+
+// local makes an error one that is refused here, unless it has a code already.
+func local(err error) error {
+	var f *failure
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{exitLocal, err}
+}
+
+// explainStore says in a person's words what is wrong with the database in a folder.
+func explainStore(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pebblekv.ErrLocked):
+		return errInUse(dir)
+	case errors.Is(err, account.ErrOtherRealm):
+		return fail(exitLocal, "the database in %s belongs to another key file: put the key file that it was made with beside it", dir)
+	case errors.Is(err, account.ErrNewerFormat), errors.Is(err, pebblekv.ErrNewerFormat):
+		return fail(exitLocal, "the database in %s was written by a newer version of authsrv", dir)
+	case errors.Is(err, account.ErrOlderFormat):
+		return fail(exitLocal, "the database in %s was written by an older version of authsrv: start the server once, which migrates it", dir)
+	}
+	return fail(exitStorage, "storage failed: %w", err)
+}
+
+// errInUse is the one line for a folder that another process works on.
+func errInUse(dir string) error {
+	return fail(exitLocal, "another authsrv is running on this folder: %s", dir)
+}

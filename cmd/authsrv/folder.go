@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/urfave/cli/v2"
+)
+
+// folder is the data folder, by its absolute name.
+type folder string
+
+func (f folder) keys() string     { return filepath.Join(string(f), "keys") }
+func (f folder) database() string { return filepath.Join(string(f), "db") }
+func (f folder) config() string   { return filepath.Join(string(f), "authsrv.toml") }
+func (f folder) lockFile() string { return filepath.Join(string(f), "lock") }
+
+// ours says whether a name is one that a data folder has before it has keys.
+func ours(name string) bool {
+	return name == "lock" || name == "authsrv.toml" || strings.HasSuffix(name, ".tmp") &&
+		(strings.HasPrefix(name, "keys.") || strings.HasPrefix(name, "authsrv.toml."))
+}
+
+// dataFolder returns the folder of --data, or the default one. It does not touch it.
+func dataFolder(c *cli.Context) (folder, error) {
+	dir := c.String("data")
+	if dir == "" {
+		var err error
+		if dir, err = defaultFolder(); err != nil {
+			return "", fail(exitLocal, "no place for the data folder, give --data: %w", err)
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", local(err)
+	}
+	return folder(dir), nil
+}
+
+func defaultFolder() (string, error) {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) { // the specification has others ignored
+		return filepath.Join(dir, "authsrv"), nil
+	}
+	if dir := os.Getenv("LOCALAPPDATA"); runtime.GOOS == "windows" && dir != "" {
+		return filepath.Join(dir, "authsrv"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "share", "authsrv"), nil
+}
+
+// inspect says whether the folder has keys. One without them must be absent, or hold nothing that is not ours: then it may be
+// taken into use. Nothing is changed.
+func (f folder) inspect() (hasKeys bool, err error) {
+	info, err := os.Stat(string(f))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, local(err)
+	case !info.IsDir():
+		return false, fail(exitLocal, "the data folder %s is a file", f)
+	}
+	entries, err := os.ReadDir(string(f))
+	if err != nil {
+		return false, local(err)
+	}
+	foreign := ""
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == filepath.Base(f.keys()):
+			return true, nil
+		case !ours(name) && foreign == "":
+			foreign = name
+		}
+	}
+	switch foreign {
+	case "":
+		return false, nil
+	case filepath.Base(f.database()):
+		return false, fail(exitLocal, "%s has a database, but no key file: restore the file %s", f, f.keys())
+	}
+	return false, fail(exitLocal, "%s is not a data folder: it holds %q, and no key file", f, foreign)
+}
+
+// create makes the folder, durably, or closes one that is there to others.
+func (f folder) create() error {
+	var made []string // what is missing on the way, from below
+	for dir := string(f); ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		made = append(made, dir)
+	}
+	if err := os.MkdirAll(string(f), 0o700); err != nil {
+		return local(err)
+	}
+	for _, dir := range made {
+		if err := syncFolder(filepath.Dir(dir)); err != nil {
+			return local(err)
+		}
+	}
+	return local(os.Chmod(string(f), 0o700))
+}
+
+// syncFolder makes the entries of a folder durable.
+func syncFolder(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // it can't be done there
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// lock makes this process the only one that changes the folder. The lock ends with the process at the latest. Its
+// file stays.
+func (f folder) lock() (unlock func(), err error) {
+	l := flock.New(f.lockFile(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+	locked, err := l.TryLock()
+	if err != nil {
+		return nil, fail(exitLocal, "cannot lock the data folder: %w", err)
+	}
+	if !locked {
+		return nil, errInUse(string(f))
+	}
+	return func() { _ = l.Close() }, nil
+}
+
+// writeWhole puts text in the place of a file: a reader finds the old text or the new one, whatever happens meanwhile.
+func writeWhole(name, text string, perm fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err == nil && runtime.GOOS != "windows" {
+		err = f.Chmod(perm)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return err
+	}
+	return syncFolder(filepath.Dir(name))
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/kv"
+	"github.com/authsrv/authsrv/kv/pebblekv"
+)
+
+func TestExplainStore(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{pebblekv.ErrLocked, exitLocal, "another authsrv is running on this folder"},
+		{pebblekv.ErrNewerFormat, exitLocal, "a newer version"},
+		{account.ErrNewerFormat, exitLocal, "a newer version"},
+		{account.ErrOtherRealm, exitLocal, "another key file"},
+		{pebblekv.ErrCorrupt, exitStorage, "storage failed"},
+		{pebblekv.ErrFailed, exitStorage, "storage failed"},
+		{account.ErrDamaged, exitStorage, "storage failed"},
+		{fs.ErrPermission, exitStorage, "storage failed"},
+	} {
+		err := explainStore("db", fmt.Errorf("open: %w", c.err))
+		var f *failure
+		if !errors.As(err, &f) || f.code != c.code || !strings.Contains(oneLine(err), c.text) {
+			t.Errorf("%v becomes %v", c.err, err)
+		}
+	}
+	if explainStore("db", nil) != nil {
+		t.Error("nothing wrong is something")
+	}
+}
+
+func TestErrorsAreOneLine(t *testing.T) {
+	if got := oneLine(errors.Join(errors.New("one\r\n"), errors.New("two"))); got != "one; two" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// An error that has its exit code keeps it on the way up.
+func TestLocal(t *testing.T) {
+	var f *failure
+	if err := local(fmt.Errorf("more: %w", fail(exitStorage, "storage"))); !errors.As(err, &f) || f.code != exitStorage {
+		t.Errorf("%v", err)
+	}
+	if err := local(io.EOF); !errors.As(err, &f) || f.code != exitLocal || !errors.Is(err, io.EOF) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:7022": true, "127.0.0.1:0": true, ":7022": true, "[::1]:7022": true, "example.com:65535": true,
+		"": false, "7022": false, "127.0.0.1": false, "127.0.0.1:": false, "127.0.0.1:65536": false, "::1:7022": false,
+		"127.0.0.1:-1": false, "127.0.0.1:+1": false, "127.0.0.1:07022": false, "127.0.0.1:http": false, "[::1]": false,
+	} {
+		if err := checkListen(address); (err == nil) != ok {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+func TestChooseListen(t *testing.T) {
+	for _, c := range []struct{ flag, kept, want string }{
+		{"", "", "127.0.0.1:7022"}, {"", "kept:1", "kept:1"}, {"flag:1", "", "flag:1"}, {"flag:1", "kept:1", "flag:1"},
+	} {
+		if got := chooseListen(c.flag, c.kept); got != c.want {
+			t.Errorf("%q and %q: %q, want %q", c.flag, c.kept, got, c.want)
+		}
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	for ip, want := range map[string]string{
+		"127.0.0.1": "127.0.0.1:1", "0.0.0.0": "127.0.0.1:1", "::": "127.0.0.1:1", "::1": "[::1]:1", "192.0.2.1": "192.0.2.1:1",
+	} {
+		if got := dialable(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}); got != want {
+			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+	for executable, want := range map[string]bool{
+		"/tmp/go-build3765/b001/exe/authsrv": true, "/home/x/.cache/go-build/ab/abcd-d/authsrv": true,
+		"/usr/local/bin/authsrv": false, "/home/x/go/bin/authsrv": false,
+	} {
+		if got := isGoRun(executable); got != want {
+			t.Errorf("%s: %v", executable, got)
+		}
+	}
+}
+
+// A failure to write what a command is for is a failure of the command.
+func TestOutputThatFails(t *testing.T) {
+	var stderr bytes.Buffer
+	if code := run([]string{"authsrv", "version"}, strings.NewReader(""), brokenWriter{}, &stderr); code != exitLocal {
+		t.Errorf("exit code %d", code)
+	}
+	if got := stderr.String(); got != "authsrv: cannot write the output: broken\n" {
+		t.Errorf("standard error: %q", got)
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+// A disk that refuses a write ends the server at once, with the exit code of that.
+func TestStorageFails(t *testing.T) {
+	f := folder(filepath.Join(t.TempDir(), "data"))
+	if err := f.create(); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := makeKeys(f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := errorfs.Toggle{Injector: errorfs.ErrInjected.If(errorfs.Writes)}
+	engine, err := pebblekv.Open("db", &pebblekv.Options{FS: errorfs.Wrap(vfs.NewMem(), &full)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrFile := filepath.Join(t.TempDir(), "addr")
+	o := options{addrFile: addrFile, log: slog.New(slog.DiscardHandler), policy: credential.DefaultPolicy()}
+	p := &program{stdout: &faultyWriter{w: io.Discard}, stderr: io.Discard}
+	ended := make(chan error, 1)
+	go func() { ended <- p.serve(t.Context(), f, config{Listen: "127.0.0.1:0"}, o, keys, engine) }()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(addrFile); err == nil {
+			break
+		}
+		if time.Now().After(end) || len(ended) > 0 {
+			t.Fatal("the server is not listening")
+		}
+	}
+
+	full.On()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := engine.Commit(ctx, nil, []kv.Write{{Key: []byte("key"), Value: []byte("value")}}); err == nil {
+		t.Error("the disk took the write")
+	}
+	select {
+	case err := <-ended:
+		var failed *failure
+		if !errors.As(err, &failed) || failed.code != exitStorage || !strings.HasPrefix(err.Error(), "storage failed: ") {
+			t.Errorf("the server ended with %v", err)
+		}
+	case <-ctx.Done():
+		t.Fatal("the server goes on")
+	}
+}

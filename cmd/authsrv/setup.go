@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/authsrv/authsrv/internal/keyfile"
+)
+
+func (p *program) initCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "init",
+		Usage:     "make the data folder and its keys",
+		UsageText: "authsrv init [--data DIR] [--listen HOST:PORT] [--passphrase-file FILE]",
+		Description: "What is there already stays as it is. With a passphrase the key file is sealed: with that of --passphrase-file,\n" +
+			"of the systemd credential " + credentialName + ", or one typed at a terminal, where an empty one is none.\n" +
+			"The first run does the same, but does not ask.",
+		Flags:  []cli.Flag{dataFlag(), listenFlag("the server is to listen at `HOST:PORT`"), passphraseFlag()},
+		Action: p.init,
+	}
+}
+
+func (p *program) init(c *cli.Context) error {
+	f, err := dataFolder(c)
+	if err != nil {
+		return err
+	}
+	listen := c.String("listen")
+	if listen != "" {
+		if err := checkListen(listen); err != nil {
+			return usage("--listen: %w", err)
+		}
+	}
+	hasKeys, err := f.inspect()
+	if err != nil {
+		return err
+	}
+	kept, err := f.readConfig()
+	if err != nil {
+		return err
+	}
+	if kept.Listen != "" && listen != "" && kept.Listen != listen {
+		return fail(exitLocal, "%s has listen = %q already: change it there", f.config(), kept.Listen)
+	}
+	keepListen := listen != "" && kept.Listen == ""
+	var k *keyfile.Keys
+	if hasKeys && !keepListen { // nothing is to be changed: this works beside a running server
+		k, err = p.openKeys(c, f)
+	} else {
+		var unlock func()
+		if k, unlock, err = p.prepare(c, f, true); err == nil {
+			defer unlock()
+		}
+	}
+	if err == nil && keepListen {
+		err = f.writeConfig(config{Listen: listen})
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "data folder: %s\nfingerprint: %s\n", f, fingerprintOf(k))
+	return nil
+}
+
+// prepare makes the folder and its keys where they are missing, locks the folder, and opens the keys.
+func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, unlock func(), err error) {
+	hasKeys, err := f.inspect()
+	if err != nil {
+		return nil, nil, err
+	}
+	var passphrase []byte
+	if !hasKeys { // what can fail comes before anything is made
+		if passphrase, err = givenPassphrase(c); err != nil {
+			return nil, nil, err
+		}
+		if fd, ok := p.terminal(); ask && ok && passphrase == nil {
+			if passphrase, err = p.newPassphrase(fd, "Passphrase for the new key file (empty: it is not sealed): "); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := f.create(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if unlock, err = f.lock(); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	// Another process may have made the keys while this one waited or asked.
+	if hasKeys, err = f.inspect(); err != nil {
+		return nil, nil, err
+	}
+	if hasKeys {
+		k, err = p.openKeys(c, f)
+	} else {
+		k, err = makeKeys(f, passphrase)
+	}
+	return k, unlock, err
+}
+
+func (p *program) fingerprintCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "fingerprint",
+		Usage:       "print the fingerprint by which clients know the server",
+		UsageText:   "authsrv fingerprint [--data DIR] [--passphrase-file FILE]",
+		Description: "It works while the server runs, and needs nothing but the key file.",
+		Flags:       []cli.Flag{dataFlag(), passphraseFlag()},
+		Action: func(c *cli.Context) error {
+			f, err := dataFolder(c)
+			if err != nil {
+				return err
+			}
+			k, err := p.openKeys(c, f)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(p.stdout, fingerprintOf(k))
+			return nil
+		},
+	}
+}
