@@ -55,6 +55,8 @@ var messages = []message{
 	of(wire.TypeRegisterFinish, wire.MaxLoginFrame, wire.ParseRegisterFinish),
 	of(wire.TypeRegisterPassword, wire.MaxCheckingFrame, wire.ParseRegisterPassword),
 	of(wire.TypeRegistered, wire.MaxLoginFrame, wire.ParseRegistered),
+	of(wire.TypeResetFinish, wire.MaxLoginFrame, wire.ParseResetFinish),
+	of(wire.TypeResetDone, wire.MaxLoginFrame, wire.ParseResetDone),
 	of(wire.TypeGoodbye, wire.MaxSessionFrame, wire.ParseGoodbye),
 	plain(wire.TypeBye),
 	of(wire.TypeRefused, wire.MaxSessionFrame, wire.ParseRefused),

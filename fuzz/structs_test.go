@@ -128,6 +128,10 @@ func valid(value appender) bool {
 		return validDenied(m)
 	case *wire.RegisterParams:
 		return validPolicy(m.Policy)
+	case *wire.RegisterFinish:
+		return len(m.CodeProof) == 0 || len(m.CodeProof) == 64
+	case *wire.Registered:
+		return len(m.Confirm) == 0 || len(m.Confirm) == 32
 	case *wire.RegisterPassword:
 		return 1 <= len(m.Password) && len(m.Password) <= wire.MaxPassword
 	case *wire.Goodbye:
@@ -170,12 +174,14 @@ func validStart(m *wire.AuthStart) bool {
 		return m.Method == 0 && len(m.Offered) == 0 && m.Lifetime == 0 && len(m.Name) == 0 && 1 <= len(m.Token) && len(m.Token) <= wire.MaxToken
 	}
 	ascending := slices.IsSorted(m.Offered) && len(slices.Compact(slices.Clone(m.Offered))) == len(m.Offered)
-	if !ascending || len(m.Offered) > wire.MaxMethods || !slices.Contains(m.Offered, uint8(m.Method)) || !validName(m.Name) || len(m.Token) > 0 {
+	if !ascending || len(m.Offered) > wire.MaxMethods || !slices.Contains(m.Offered, uint8(m.Method)) || !validName(m.Name) {
 		return false
 	}
-	login := m.Purpose == wire.PurposeLogin && m.Method == 1
-	register := m.Purpose == wire.PurposeRegister && (m.Method == 1 || m.Method == 3) && m.Lifetime == 0
-	return login || register
+	login := m.Purpose == wire.PurposeLogin && m.Method == 1 && len(m.Token) == 0
+	register := m.Purpose == wire.PurposeRegister && (m.Method == 1 || m.Method == 3) && len(m.Token) == 0 && m.Lifetime == 0
+	invited := m.Purpose == wire.PurposeRegister && m.Method == 1 && len(m.Token) == 16 && m.Lifetime == 0
+	reset := m.Purpose == wire.PurposeReset && m.Method == 4 && len(m.Token) == 16 && m.Lifetime == 0
+	return login || register || invited || reset
 }
 
 func structSeeds(t testing.TB) (all []seed) {

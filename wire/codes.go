@@ -27,9 +27,11 @@ const (
 	CodeAccountDeleted     Code = 17
 	CodeRecordRefused      Code = 18
 	CodeBye                Code = 19
+	CodeCodeRefused        Code = 20
+	CodeInviteNeeded       Code = 21
 )
 
-var codes = [CodeBye + 1]struct{ name, message string }{
+var codes = [CodeInviteNeeded + 1]struct{ name, message string }{
 	CodeDenied:             {"denied", "wrong name or password"},
 	CodeSessionExpired:     {"session-expired", "the session has expired: log in again"},
 	CodeSessionRevoked:     {"session-revoked", "the session was ended: log in again"},
@@ -49,6 +51,8 @@ var codes = [CodeBye + 1]struct{ name, message string }{
 	CodeAccountDeleted:     {"account-deleted", "the account was deleted"},
 	CodeRecordRefused:      {"record-refused", "the server refused the new password's record"},
 	CodeBye:                {"bye", "goodbye"},
+	CodeCodeRefused:        {"code-refused", "the code is not valid, or not any more"},
+	CodeInviteNeeded:       {"invite-needed", "this server takes registrations with an invite only"},
 }
 
 func (c Code) known() bool { return int(c) < len(codes) && codes[c].name != "" }

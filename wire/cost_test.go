@@ -57,7 +57,7 @@ func small() []work {
 	head, dst := preface.Bytes(), make([]byte, 0, 512)
 	refused := refusal.AppendTo(nil)
 	listing, sessions := newGen(random, 2).listing(), newGen(random, 2).sessionList()
-	finish, change, op := new(RegisterFinish), new(ChangePassword), new(ProvedOp)
+	finish, reset, change, op := new(RegisterFinish), new(ResetFinish), new(ChangePassword), new(ProvedOp)
 	return []work{
 		{"preface/encode", 8, func() error { head = preface.Bytes(); return nil }},
 		{"preface/decode", 8, func() error { _, err := ParsePreface(head); return err }},
@@ -65,6 +65,7 @@ func small() []work {
 		{"refusal/decode", 8, func() error { _, err := ParseRefusal(refused); return err }},
 		{"signed/Certificate", 96, func() error { dst = hello.Certificate.SignedBytes(dst[:0], hello.RealmID, hello.Identity); return nil }},
 		{"signed/RegisterFinish", 75, func() error { dst = finish.AppendSigned(dst[:0]); return nil }},
+		{"signed/ResetFinish", 75, func() error { dst = reset.AppendSigned(dst[:0]); return nil }},
 		{"signed/ChangePassword", 79, func() error { dst = change.AppendSigned(dst[:0]); return nil }},
 		{"signed/ProvedOp", 5, func() error { dst = op.AppendSigned(dst[:0]); return nil }},
 		{"list/Listing", len(listing.names), func() error {

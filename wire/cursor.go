@@ -90,6 +90,13 @@ func (c *cursor) bytes8(lo, hi int) []byte {
 	return c.take(n)
 }
 
+// all8 reads a field with a u8 length that has n bytes or none.
+func (c *cursor) all8(n int) []byte {
+	f := c.bytes8(0, n)
+	c.check(len(f) == 0 || len(f) == n)
+	return f
+}
+
 // bytes16 reads a field with a u16 length of lo to hi bytes.
 func (c *cursor) bytes16(lo, hi int) []byte {
 	n := int(c.u16())

@@ -57,6 +57,27 @@ func TestAuthStartFaults(t *testing.T) {
 		"method not offered": func(m *AuthStart) { m.Offered = []byte{1} },
 		"no name":            func(m *AuthStart) { m.Name = nil },
 		"a token":            func(m *AuthStart) { m.Token = []byte("t") },
+		"an invite":          func(m *AuthStart) { m.Token = make([]byte, 16) },
+	})
+	reset := AuthStart{Purpose: PurposeReset, Method: MethodCode, Offered: []byte{1, 4}, Name: []byte("alice"), Token: make([]byte, 16)}
+	faults(t, ParseAuthStart, reset, map[string]func(*AuthStart){
+		"a lifetime":             func(m *AuthStart) { m.Lifetime = 1 },
+		"method 1":               func(m *AuthStart) { m.Method = MethodPassword },
+		"method not offered":     func(m *AuthStart) { m.Offered = []byte{1} },
+		"no name":                func(m *AuthStart) { m.Name = nil },
+		"no code":                func(m *AuthStart) { m.Token = nil },
+		"a code id of 15 bytes":  func(m *AuthStart) { m.Token = make([]byte, 15) },
+		"a code id of 17 bytes":  func(m *AuthStart) { m.Token = make([]byte, 17) },
+		"purpose of a login":     func(m *AuthStart) { m.Purpose = PurposeLogin },
+		"purpose of a register":  func(m *AuthStart) { m.Purpose = PurposeRegister },
+		"purpose of a session":   func(m *AuthStart) { m.Purpose = PurposeSession },
+		"purpose of a operation": func(m *AuthStart) { m.Purpose = 4 },
+	})
+	invited := AuthStart{Purpose: PurposeRegister, Method: MethodPassword, Offered: []byte{1}, Name: []byte("alice"), Token: make([]byte, 16)}
+	faults(t, ParseAuthStart, invited, map[string]func(*AuthStart){
+		"a code id of 15 bytes": func(m *AuthStart) { m.Token = make([]byte, 15) },
+		"a code id of 17 bytes": func(m *AuthStart) { m.Token = make([]byte, 17) },
+		"a login's":             func(m *AuthStart) { m.Purpose = PurposeLogin },
 	})
 	session := AuthStart{Purpose: PurposeSession, Token: []byte("token")}
 	faults(t, ParseAuthStart, session, map[string]func(*AuthStart){
@@ -66,6 +87,19 @@ func TestAuthStartFaults(t *testing.T) {
 		"a name":               func(m *AuthStart) { m.Name = []byte("alice") },
 		"no token":             func(m *AuthStart) { m.Token = nil },
 		"a token of 801 bytes": func(m *AuthStart) { m.Token = token801 },
+	})
+}
+
+func TestCodeFaults(t *testing.T) {
+	faults(t, ParseRegisterFinish, RegisterFinish{CodeProof: make([]byte, 64)}, map[string]func(*RegisterFinish){
+		"a code proof of 1 byte":   func(m *RegisterFinish) { m.CodeProof = []byte{1} },
+		"a code proof of 63 bytes": func(m *RegisterFinish) { m.CodeProof = make([]byte, 63) },
+		"a code proof of 65 bytes": func(m *RegisterFinish) { m.CodeProof = make([]byte, 65) },
+	})
+	faults(t, ParseRegistered, Registered{Confirm: make([]byte, 32)}, map[string]func(*Registered){
+		"a confirm of 1 byte":   func(m *Registered) { m.Confirm = []byte{1} },
+		"a confirm of 31 bytes": func(m *Registered) { m.Confirm = make([]byte, 31) },
+		"a confirm of 33 bytes": func(m *Registered) { m.Confirm = make([]byte, 33) },
 	})
 }
 

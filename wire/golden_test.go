@@ -61,6 +61,7 @@ func TestGoldenBeforeLogin(t *testing.T) {
 	}
 	login := AuthStart{Purpose: PurposeLogin, Method: 1, Offered: []byte{1, 3}, Lifetime: 86_400, Name: []byte("alice"), ClientNonce: count32(0x10)}
 	session := AuthStart{Purpose: PurposeSession, ClientNonce: count32(0x10), Token: []byte("abc")}
+	reset := AuthStart{Purpose: PurposeReset, Method: MethodCode, Offered: []byte{4}, Name: []byte("alice"), ClientNonce: count32(0x10), Token: count(0, 16)}
 	welcome := Welcome{
 		Confirm: count32(0x10), AccountID: count16(0), SessionID: count16(0), Expires: 0x4142434445464748,
 		Name: []byte("alice"), Token: []byte("abc"), ResumeKey: count(0x30, 32),
@@ -80,10 +81,17 @@ func TestGoldenBeforeLogin(t *testing.T) {
 		{"Welcome", "05" + hex32 + hex16 + hex16 + "4142434445464748" + alice + "0003 616263 20" + next2, 1024, welcome.AppendTo(nil)},
 		{"Denied", "07 0008 11 0000012c", 1024, (&Denied{CodePasswordPolicy, 17, 300}).AppendTo(nil)},
 		{"RegisterParams", "08" + hex32 + hex16 + kdf + "0014 01 0008 0400 03", 512, params.AppendTo(nil)},
-		{"RegisterFinish", "09" + kdf + hex32 + next2 + hex64, 512, (&RegisterFinish{record, count64(0x80)}).AppendTo(nil)},
-		{"RegisterFinish, signed", "09" + kdf + hex32 + next2, 75, (&RegisterFinish{record, count64(0x80)}).AppendSigned(nil)},
+		{"RegisterFinish", "09" + kdf + hex32 + next2 + hex64, 512, (&RegisterFinish{record, count64(0x80), nil}).AppendTo(nil)},
+		{"RegisterFinish with an invite", "09" + kdf + hex32 + next2 + hex64 + "40" + hex64, 512,
+			(&RegisterFinish{record, count64(0x80), count(0x80, 64)}).AppendTo(nil)},
+		{"RegisterFinish, signed", "09" + kdf + hex32 + next2, 75, (&RegisterFinish{record, count64(0x80), nil}).AppendSigned(nil)},
 		{"RegisterPassword", "0a 0003 616263", 2048, (&RegisterPassword{[]byte("abc")}).AppendTo(nil)},
 		{"Registered", "0b", 1024, Registered{}.AppendTo(nil)},
+		{"Registered with an invite", "0b 20" + hex32, 1024, Registered{count(0x10, 32)}.AppendTo(nil)},
+		{"AuthStart of a reset", "02 05 04 01 04 00000000" + alice + hex32 + "0010" + hex16, 1024, reset.AppendTo(nil)},
+		{"ResetFinish", "0c" + kdf + hex32 + next2 + hex64 + hex64, 512, (&ResetFinish{record, count64(0x80), count64(0x80)}).AppendTo(nil)},
+		{"ResetFinish, signed", "0c" + kdf + hex32 + next2, 75, (&ResetFinish{record, count64(0x80), count64(0x80)}).AppendSigned(nil)},
+		{"ResetDone", "0d" + hex32, 1024, (&ResetDone{count32(0x10)}).AppendTo(nil)},
 	} {
 		g.check(t)
 	}

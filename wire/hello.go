@@ -8,6 +8,7 @@ const (
 	MaxToken    = 800
 	MaxPassword = 1024
 	MaxMethods  = 8
+	CodeIDSize  = 16 // of a code's public id
 )
 
 // NodeContext begins what an identity signs in a Certificate (PROTOCOL 4).
@@ -38,6 +39,7 @@ func (c *Certificate) appendTerms(dst []byte) []byte {
 const (
 	FeatureRegister        = 1 << 0 // registration with method 1
 	FeatureRegisterChecked = 1 << 1 // registration with method 3
+	FeatureRegisterInvited = 1 << 2 // registration with method 1, and an invite only
 )
 
 // ServerHello is the payload of M2 (PROTOCOL 7.1).

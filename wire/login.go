@@ -13,6 +13,7 @@ const (
 	PurposeLogin    Purpose = 1
 	PurposeSession  Purpose = 2
 	PurposeRegister Purpose = 3
+	PurposeReset    Purpose = 5 // 4 is that of an operation's transcript
 )
 
 // A Method is a way to prove, or to set, a credential.
@@ -23,6 +24,7 @@ const (
 	MethodNone     Method = 0 // with a session token
 	MethodPassword Method = 1 // the client stretches the password
 	MethodChecked  Method = 3 // registration with a password that the server judges
+	MethodCode     Method = 4 // reset
 )
 
 // AuthStart is the payload of M3, and begins every further attempt (PROTOCOL 7.2).
@@ -33,7 +35,7 @@ type AuthStart struct {
 	Lifetime    uint32 // seconds, 0 for the server's default
 	Name        []byte
 	ClientNonce [32]byte
-	Token       []byte
+	Token       []byte // or the public id of a code
 }
 
 // AppendTo appends the message.
@@ -68,12 +70,16 @@ func (m *AuthStart) wellFormed() bool {
 			return false
 		}
 	}
-	byPassword := bytes.IndexByte(m.Offered, uint8(m.Method)) >= 0 && len(m.Name) > 0 && len(m.Token) == 0
+	named := bytes.IndexByte(m.Offered, uint8(m.Method)) >= 0 && len(m.Name) > 0
+	code := len(m.Token) == CodeIDSize
 	switch m.Purpose {
 	case PurposeLogin:
-		return byPassword && m.Method == MethodPassword
+		return named && m.Method == MethodPassword && len(m.Token) == 0
 	case PurposeRegister:
-		return byPassword && (m.Method == MethodPassword || m.Method == MethodChecked) && m.Lifetime == 0
+		invited := m.Method == MethodPassword && code
+		return named && (m.Method == MethodPassword || m.Method == MethodChecked) && (len(m.Token) == 0 || invited) && m.Lifetime == 0
+	case PurposeReset:
+		return named && m.Method == MethodCode && code && m.Lifetime == 0
 	case PurposeSession:
 		return m.Method == MethodNone && len(m.Offered) == 0 && len(m.Name) == 0 && len(m.Token) > 0 && m.Lifetime == 0
 	}

@@ -81,17 +81,23 @@ func (g *gen) denied() Denied {
 
 // authStart makes one with a purpose that is as random as the rest.
 func (g *gen) authStart() AuthStart {
-	m := AuthStart{Purpose: Purpose(g.number(1, 3)), ClientNonce: g.b32(), Offered: []byte{}, Name: []byte{}, Token: []byte{}}
+	purposes := []Purpose{PurposeLogin, PurposeSession, PurposeRegister, PurposeReset}
+	m := AuthStart{Purpose: purposes[g.number(0, 3)], ClientNonce: g.b32(), Offered: []byte{}, Name: []byte{}, Token: []byte{}}
 	if m.Purpose == PurposeSession {
 		m.Token = g.bytes(1, MaxToken)
 		return m
 	}
 	m.Method, m.Name = MethodPassword, g.bytes(1, MaxName)
 	m.Offered = [][]byte{{1}, {1, 3}, {0, 1, 2, 3, 4, 5, 6, 255}}[g.number(0, 2)]
-	if m.Purpose == PurposeLogin {
+	switch {
+	case m.Purpose == PurposeReset:
+		m.Method, m.Offered, m.Token = MethodCode, []byte{4}, g.bytes(CodeIDSize, CodeIDSize)
+	case m.Purpose == PurposeLogin:
 		m.Lifetime = g.u32()
-	} else if len(m.Offered) > 1 {
+	case len(m.Offered) > 1:
 		m.Method = MethodChecked
+	case g.number(0, 1) == 1:
+		m.Token = g.bytes(CodeIDSize, CodeIDSize)
 	}
 	return m
 }
@@ -187,9 +193,15 @@ func codecs() []codec {
 		message(TypeWelcome, 1+32+16+16+8+1+2+1, func(m *Welcome) int { return len(m.Name) + len(m.Token) + len(m.ResumeKey) }, (*gen).welcome, ParseWelcome),
 		message(TypeDenied, 1+2+1+4, nil, (*gen).denied, ParseDenied),
 		message(TypeRegisterParams, 1+32+16+10+2+6, nil, func(g *gen) RegisterParams { return RegisterParams{g.challenge(), g.policy()} }, ParseRegisterParams),
-		message(TypeRegisterFinish, 1+10+32+32+64, nil, func(g *gen) RegisterFinish { return RegisterFinish{g.record(), g.b64()} }, ParseRegisterFinish),
+		message(TypeRegisterFinish, 1+10+32+32+64+1, func(m *RegisterFinish) int { return len(m.CodeProof) }, func(g *gen) RegisterFinish {
+			return RegisterFinish{g.record(), g.b64(), g.bytes(64, 64)[:64*g.number(0, 1)]}
+		}, ParseRegisterFinish),
 		message(TypeRegisterPassword, 1+2, func(m *RegisterPassword) int { return len(m.Password) }, func(g *gen) RegisterPassword { return RegisterPassword{g.bytes(1, 1024)} }, ParseRegisterPassword),
-		message(TypeRegistered, 1, nil, func(*gen) Registered { return Registered{} }, ParseRegistered),
+		message(TypeRegistered, 1+1, func(m *Registered) int { return len(m.Confirm) }, func(g *gen) Registered {
+			return Registered{g.bytes(32, 32)[:32*g.number(0, 1)]}
+		}, ParseRegistered),
+		message(TypeResetFinish, 1+10+32+32+64+64, nil, func(g *gen) ResetFinish { return ResetFinish{g.record(), g.b64(), g.b64()} }, ParseResetFinish),
+		message(TypeResetDone, 1+32, nil, func(g *gen) ResetDone { return ResetDone{g.b32()} }, ParseResetDone),
 		message(TypeGoodbye, 5+2, nil, func(g *gen) Goodbye { return Goodbye{Code(g.number(1, 1<<16-1))} }, ParseGoodbye),
 		plain(TypeBye),
 		message(TypeRefused, 5+7, nil, func(g *gen) Refused { return Refused{g.id(), g.denied()} }, ParseRefused),

@@ -70,9 +70,10 @@ func (r *Record) read(c *cursor) {
 type RegisterFinish struct {
 	Record    Record
 	Signature [64]byte // new-key proof
+	CodeProof []byte   // 64 bytes, or empty without an invite
 }
 
-// AppendSigned appends the message up to its signature: what the op digest is of.
+// AppendSigned appends the message up to its first signature: what the op digest is of.
 func (m *RegisterFinish) AppendSigned(dst []byte) []byte {
 	return m.Record.appendTo(append(dst, uint8(TypeRegisterFinish)))
 }
@@ -82,14 +83,16 @@ func (m *RegisterFinish) AppendTo(dst []byte) []byte {
 	start := len(dst)
 	dst = m.AppendSigned(dst)
 	dst = append(dst, m.Signature[:]...)
+	dst = appendBytes8(dst, m.CodeProof)
 	return pad(dst, start, TypeRegisterFinish)
 }
 
-// ParseRegisterFinish reads a RegisterFinish.
+// ParseRegisterFinish reads a RegisterFinish. CodeProof aliases b.
 func ParseRegisterFinish(b []byte) (m RegisterFinish, err error) {
 	c := parse(b, TypeRegisterFinish)
 	m.Record.read(&c)
 	c.copy(m.Signature[:])
+	m.CodeProof = c.all8(64)
 	return m, c.end(TypeRegisterFinish)
 }
 
@@ -114,15 +117,19 @@ func ParseRegisterPassword(b []byte) (m RegisterPassword, err error) {
 }
 
 // Registered says that the account exists (PROTOCOL 7.9).
-type Registered struct{}
+type Registered struct {
+	Confirm []byte // 32 bytes, or empty without an invite
+}
 
 // AppendTo appends the message.
 func (m Registered) AppendTo(dst []byte) []byte {
-	return pad(append(dst, uint8(TypeRegistered)), len(dst), TypeRegistered)
+	start := len(dst)
+	return pad(appendBytes8(append(dst, uint8(TypeRegistered)), m.Confirm), start, TypeRegistered)
 }
 
-// ParseRegistered reads a Registered.
+// ParseRegistered reads a Registered. Confirm aliases b.
 func ParseRegistered(b []byte) (m Registered, err error) {
 	c := parse(b, TypeRegistered)
+	m.Confirm = c.all8(32)
 	return m, c.end(TypeRegistered)
 }

@@ -15,9 +15,11 @@ const (
 	TypeWelcome          Type = 0x05 // confirm 32, account 16, session 16, expires 8, name 1+, token 2+, resume key 1+
 	TypeDenied           Type = 0x07 // code 2, rule 1, retry after 4
 	TypeRegisterParams   Type = 0x08 // server nonce 32, salt 16, kdf 10, ttl 2, policy 6
-	TypeRegisterFinish   Type = 0x09 // kdf 10, A 32, k_srv 32, signature 64
+	TypeRegisterFinish   Type = 0x09 // kdf 10, A 32, k_srv 32, signature 64, code proof 1+
 	TypeRegisterPassword Type = 0x0a // password 2+
-	TypeRegistered       Type = 0x0b // –
+	TypeRegistered       Type = 0x0b // confirm 1+
+	TypeResetFinish      Type = 0x0c // kdf 10, A 32, k_srv 32, new-key proof 64, code proof 64
+	TypeResetDone        Type = 0x0d // confirm 32
 
 	TypeGoodbye         Type = 0x10 // code 2
 	TypeBye             Type = 0x11 // –
@@ -43,8 +45,8 @@ const (
 	ServerHelloSize      = 352
 	AuthStartSize        = 1024
 	RegisterPasswordSize = 2048
-	challengeSize        = 512  // what is computed with: Challenge, Proof, RegisterParams, RegisterFinish
-	answerSize           = 1024 // what ends an attempt: Welcome, Denied, Registered
+	challengeSize        = 512  // what is computed with: Challenge, Proof, RegisterParams, RegisterFinish, ResetFinish
+	answerSize           = 1024 // what ends an attempt: Welcome, Denied, Registered, ResetDone
 )
 
 // types is indexed by Type. A size of 0 is a message that is not padded; no name, no such message.
@@ -63,6 +65,8 @@ var types = [TypeRevokeAll + 1]struct {
 	TypeRegisterFinish:   {"RegisterFinish", true, challengeSize},
 	TypeRegisterPassword: {"RegisterPassword", true, RegisterPasswordSize},
 	TypeRegistered:       {"Registered", false, answerSize},
+	TypeResetFinish:      {"ResetFinish", true, challengeSize},
+	TypeResetDone:        {"ResetDone", false, answerSize},
 	TypeGoodbye:          {"Goodbye", false, 0},
 	TypeBye:              {"Bye", true, 0},
 	TypeRefused:          {"Refused", false, 0},
