@@ -5,6 +5,8 @@
 // and confirm ([Transcript]), and the checks of the server ([CheckPublicKey], [VerifyProof],
 // [VerifyNewKey], [Confirm], [ResumeConfirm]): PROTOCOL 5 and 6, with the rules of PROTOCOL 12.
 //
+// A [Code] is a secret that an operator gives to a person for one use, and becomes a key as a password does (PROTOCOL 5.1).
+//
 // A strength is zxcvbn's score, and common passwords are those of the lists that zxcvbn 4.4.2 was made from, above
 // all 30,000 of the xato.net corpus, as the module github.com/trustelem/zxcvbn has them.
 //

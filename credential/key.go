@@ -59,13 +59,19 @@ func stretch(password []byte, s [32]byte, kdf KDF) []byte {
 	return argon2.IDKey(password, s[:], kdf.Time, kdf.MemoryKiB, kdf.Lanes, stretchedSize)
 }
 
+// newKey is the key of K.
 func newKey(stretched []byte) (*Key, error) {
-	seed, err := hkdf.Expand(sha256.New, stretched, "authsrv v1 client-auth ed25519 seed", ed25519.SeedSize)
+	return expandKey(stretched, "authsrv v1 client-auth ed25519 seed", "authsrv v1 server-confirm key")
+}
+
+// expandKey makes a key of K or of a code's PRK, which have labels of their own.
+func expandKey(prk []byte, seedLabel, serverLabel string) (*Key, error) {
+	seed, err := hkdf.Expand(sha256.New, prk, seedLabel, ed25519.SeedSize)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(seed)
-	serverKey, err := hkdf.Expand(sha256.New, stretched, "authsrv v1 server-confirm key", stretchedSize)
+	serverKey, err := hkdf.Expand(sha256.New, prk, serverLabel, stretchedSize)
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +100,17 @@ func (k *Key) ProveNew(transcript [32]byte) [64]byte {
 	return k.sign(labelNewKeyProof, transcript)
 }
 
+// ProveCode is the proof of a code, whose key k is, for a transcript.
+func (k *Key) ProveCode(transcript [32]byte) [64]byte {
+	return k.sign(labelCodeProof, transcript)
+}
+
 func (k *Key) sign(label string, transcript [32]byte) [64]byte {
 	var space [signedSpace]byte
 	return [64]byte(ed25519.Sign(k.private, appendSigned(space[:0], label, transcript)))
 }
 
-// Confirm is what a server that knows the account answers to a proof.
+// Confirm is what a server that knows the account, or the code, answers to a proof.
 func (k *Key) Confirm(transcript [32]byte, proof [64]byte) [32]byte {
 	return Confirm(k.serverKey, transcript, proof)
 }

@@ -14,6 +14,7 @@ import (
 const (
 	labelProof         = "authsrv v1 client-proof\x00"
 	labelNewKeyProof   = "authsrv v1 new-key-proof\x00"
+	labelCodeProof     = "authsrv v1 code-proof\x00"
 	labelConfirm       = "authsrv v1 server-confirm\x00"
 	labelResumeConfirm = "authsrv v1 resume-confirm\x00"
 )
@@ -58,6 +59,11 @@ func VerifyProof(a, transcript [32]byte, proof [64]byte) bool {
 // VerifyNewKey reports whether proof is that of the holder of a, a key to be enrolled, which has passed [CheckPublicKey].
 func VerifyNewKey(a, transcript [32]byte, proof [64]byte) bool {
 	return verify(a, labelNewKeyProof, transcript, proof)
+}
+
+// VerifyCode reports whether proof is that of the code behind c, which has passed [CheckPublicKey].
+func VerifyCode(c, transcript [32]byte, proof [64]byte) bool {
+	return verify(c, labelCodeProof, transcript, proof)
 }
 
 func verify(a [32]byte, label string, transcript [32]byte, proof [64]byte) bool {

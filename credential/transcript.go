@@ -12,6 +12,7 @@ const (
 	PurposeSession   = 2
 	PurposeRegister  = 3
 	PurposeOperation = 4
+	PurposeReset     = 5
 )
 
 // The methods of an authentication (PROTOCOL 7).
@@ -19,6 +20,7 @@ const (
 	MethodNone            = 0 // a session's
 	MethodPassword        = 1
 	MethodCheckedPassword = 3
+	MethodCode            = 4
 )
 
 // Transcript is everything that a proof and a confirmation speak for, in the order in which it is

@@ -22,7 +22,8 @@ const (
 	vectorFile  = "../docs/vectors/derivation.json"
 	vectorAbout = "Derivations (PROTOCOL 5) and transcripts (PROTOCOL 6), case by case. Binary values are lower-case hex. " +
 		"typed_name and typed_password are what a person types, login_name and password the prepared forms; password_utf8 is the bytes of password. " +
-		"In a transcript, key and new_key name the derivation that signs, each of the fields is the bytes that are hashed (login_name is text), " +
+		"A code's kind, public_id, secret and identity_hash (F) give its text, and what it is proved with. " +
+		"In a transcript, key and new_key name the derivation that signs, code the code that does, each of the fields is the bytes that are hashed (login_name is text), " +
 		"and signed_plaintext is what op_digest is the SHA-256 of. What a purpose does not have is left out."
 )
 
@@ -58,12 +59,15 @@ type transcriptVector struct {
 	ID              string       `json:"id"`
 	Key             string       `json:"key,omitempty"`
 	NewKey          string       `json:"new_key,omitempty"`
+	Code            string       `json:"code,omitempty"`
 	SignedPlaintext string       `json:"signed_plaintext,omitempty"`
 	Fields          fieldsVector `json:"fields"`
 	T               string       `json:"T"`
 	Proof           string       `json:"proof,omitempty"`
 	NewKeyProof     string       `json:"new_key_proof,omitempty"`
+	CodeProof       string       `json:"code_proof,omitempty"`
 	Confirm         string       `json:"confirm,omitempty"`
+	CodeConfirm     string       `json:"code_confirm,omitempty"`
 	ResumeKey       string       `json:"resume_key,omitempty"`
 	ResumeConfirm   string       `json:"resume_confirm,omitempty"`
 }
@@ -163,10 +167,11 @@ type transcriptCase struct {
 	offered   []byte
 	key       *vectorCase
 	newKey    *vectorCase
+	code      *codeCase
 	plaintext []byte // up to the first signature
 }
 
-func transcriptCases(cases []*vectorCase) []transcriptCase {
+func transcriptCases(cases []*vectorCase, codes []*codeCase) []transcriptCase {
 	alice, bob, carol, changed := cases[0], cases[1], cases[2], cases[7]
 	record := func(message []byte, c *vectorCase) []byte {
 		public, serverKey := c.key.Public(), c.key.ServerKey()
@@ -183,6 +188,8 @@ func transcriptCases(cases []*vectorCase) []transcriptCase {
 		{id: "change password", purpose: PurposeOperation, offered: []byte{1}, key: bob, newKey: changed, plaintext: record(request(0x32, 7), changed)},
 		{id: "delete account", purpose: PurposeOperation, offered: []byte{1}, key: bob, plaintext: request(0x34, 1)},
 		{id: "revoke all", purpose: PurposeOperation, offered: []byte{1}, key: bob, plaintext: request(0x35, 0x01020304)},
+		{id: "register with an invite", purpose: PurposeRegister, offered: []byte{1}, newKey: carol, code: codes[0], plaintext: record([]byte{0x09}, carol)},
+		{id: "reset", purpose: PurposeReset, offered: []byte{4}, newKey: changed, code: codes[1], plaintext: record([]byte{0x0c}, changed)},
 	}
 }
 
@@ -202,6 +209,9 @@ func (c transcriptCase) transcript() Transcript {
 		LoginName:      account.name,
 		ClientStatic:   fixed("client static " + account.name),
 		ClientNonce:    fixed(c.id + " client nonce"),
+	}
+	if c.purpose == PurposeReset {
+		t.Method = MethodCode
 	}
 	if c.purpose == PurposeSession {
 		t.Method = MethodNone
@@ -236,6 +246,9 @@ func (c transcriptCase) vector(t *testing.T) transcriptVector {
 		}
 		v.NewKeyProof = encode(proof[:])
 	}
+	if c.code != nil {
+		c.code.prove(t, &v, sum)
+	}
 	switch {
 	case c.purpose == PurposeSession:
 		resumeKey := fixed("resume key")
@@ -269,8 +282,8 @@ func fieldsOf(t Transcript) fieldsVector {
 	}
 }
 
-// TestVectorsDerivation holds the code against docs/vectors/derivation.json. With -update it writes the sections about, derivations
-// and transcripts of the file, and leaves others as they are.
+// TestVectorsDerivation holds the code against docs/vectors/derivation.json. With -update it writes the sections about, derivations,
+// codes and transcripts of the file, and leaves others as they are.
 func TestVectorsDerivation(t *testing.T) {
 	cases := vectorCases()
 	var derivations []derivationVector
@@ -279,14 +292,19 @@ func TestVectorsDerivation(t *testing.T) {
 	}
 	var transcripts []transcriptVector
 	purposes := map[uint8]bool{}
-	for _, c := range transcriptCases(cases) {
+	codes := codeCases()
+	var codeVectors []codeVector
+	for _, c := range codes {
+		codeVectors = append(codeVectors, c.derive(t))
+	}
+	for _, c := range transcriptCases(cases, codes) {
 		transcripts = append(transcripts, c.vector(t))
 		purposes[c.purpose] = true
 	}
-	if len(derivations) < 6 || len(purposes) != 4 {
+	if len(derivations) < 6 || len(purposes) != 5 {
 		t.Fatalf("%d derivations, %d purposes: too few", len(derivations), len(purposes))
 	}
-	sections := map[string]any{"about": vectorAbout, "derivations": derivations, "transcripts": transcripts}
+	sections := map[string]any{"about": vectorAbout, "derivations": derivations, "codes": codeVectors, "transcripts": transcripts}
 	if *update {
 		updateVectors(t, sections)
 	}
