@@ -21,6 +21,8 @@ var refusals = []struct {
 	{account.ErrSessionMalformed, wire.CodeSessionMalformed},
 	{account.ErrRegistrationClosed, wire.CodeRegistrationClosed},
 	{account.ErrPasswordNeeded, wire.CodePasswordNeeded},
+	{account.ErrInviteNeeded, wire.CodeInviteNeeded},
+	{account.ErrCodeRefused, wire.CodeCodeRefused},
 	{account.ErrNameTaken, wire.CodeNameTaken},
 	{account.ErrRecordRefused, wire.CodeRecordRefused},
 	{account.ErrOverloaded, wire.CodeOverloaded},

@@ -28,6 +28,7 @@ func (e event) String() string {
 	}
 	purpose := map[wire.Purpose]string{
 		wire.PurposeLogin: " login", wire.PurposeSession: " session", wire.PurposeRegister: " register",
+		wire.PurposeReset: " reset",
 	}[e.purpose]
 	if e.method == wire.MethodChecked {
 		purpose += " checked"

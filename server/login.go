@@ -10,10 +10,14 @@ import (
 )
 
 func startOf(m *wire.AuthStart) *account.Start {
-	return &account.Start{
+	start := &account.Start{
 		Name: string(m.Name), Method: uint8(m.Method), Offered: m.Offered,
 		Lifetime: seconds(m.Lifetime), ClientNonce: m.ClientNonce,
 	}
+	if len(m.Token) == wire.CodeIDSize { // of a session there is no Start
+		start.Code = (*account.ID)(m.Token)
+	}
+	return start
 }
 
 func challengeOf(c *account.Challenge) wire.Challenge {

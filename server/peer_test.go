@@ -82,6 +82,7 @@ type peer struct {
 	start     *wire.AuthStart // the last one
 	challenge wire.Challenge
 	welcome   wire.Welcome // with fields of its own
+	code      *credential.Key
 }
 
 // connect leads a connection up to M2.

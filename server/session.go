@@ -164,6 +164,8 @@ func (s *Server) hello(c wire.Certificate) *wire.ServerHello {
 		m.Features = wire.FeatureRegister
 	case account.RegistrationChecked:
 		m.Features = wire.FeatureRegisterChecked
+	case account.RegistrationInvited:
+		m.Features = wire.FeatureRegisterInvited
 	}
 	return m
 }

@@ -10,11 +10,12 @@ const (
 	challenged
 	registering
 	checking
+	resetting
 	ready
 	closed
 )
 
-var stateNames = [...]string{"Start", "Challenged", "Registering", "Checking", "Ready", "Closed"}
+var stateNames = [...]string{"Start", "Challenged", "Registering", "Checking", "Resetting", "Ready", "Closed"}
 
 func (s state) String() string { return stateNames[s] }
 
@@ -24,6 +25,7 @@ var frameCap = [...]int{
 	challenged:  wire.MaxLoginFrame,
 	registering: wire.MaxLoginFrame,
 	checking:    wire.MaxCheckingFrame,
+	resetting:   wire.MaxLoginFrame,
 	ready:       wire.MaxSessionFrame,
 }
 
@@ -47,6 +49,7 @@ var transitions = map[state]map[event]transition{
 		{wire.TypeAuthStart, wire.PurposeSession, wire.MethodNone}:      {on(wire.ParseAuthStart, (*session).resume), ready, start},
 		{wire.TypeAuthStart, wire.PurposeRegister, wire.MethodPassword}: {on(wire.ParseAuthStart, (*session).beginRegister), registering, start},
 		{wire.TypeAuthStart, wire.PurposeRegister, wire.MethodChecked}:  {on(wire.ParseAuthStart, (*session).beginRegister), checking, start},
+		{wire.TypeAuthStart, wire.PurposeReset, wire.MethodCode}:        {on(wire.ParseAuthStart, (*session).beginReset), resetting, start},
 	},
 	challenged: {
 		{Type: wire.TypeProof}: {on(wire.ParseProof, (*session).finishLogin), ready, start},
@@ -56,6 +59,9 @@ var transitions = map[state]map[event]transition{
 	},
 	checking: {
 		{Type: wire.TypeRegisterPassword}: {on(wire.ParseRegisterPassword, (*session).finishRegisterChecked), start, start},
+	},
+	resetting: {
+		{Type: wire.TypeResetFinish}: {on(wire.ParseResetFinish, (*session).finishReset), start, start},
 	},
 	ready: {
 		{Type: wire.TypeWhoAmI}:         {on(plain(wire.TypeWhoAmI), (*session).whoAmI), ready, ready},

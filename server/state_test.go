@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/authtest"
 	"github.com/authsrv/authsrv/noiseconn"
@@ -52,6 +53,10 @@ func (s *stage) reach(state string) (*peer, *user) {
 	}
 	p := connect(s.t, s.open)
 	switch state {
+	case "Resetting":
+		u := s.user()
+		p.takeReset(u, s.open.Reset(u.name))
+		return p, u
 	case "Start":
 		u := s.user()
 		p.static = u.static
@@ -167,6 +172,18 @@ var plays = map[string]play{
 	"Start AuthStart register checked": {
 		bad: func(s *stage, _ *peer, _ *user) message { return checkedStart(s.newName()) }, // the server is not that kind
 	},
+	"Start AuthStart reset": {
+		good: func(_ *stage, _ *peer, u *user) message { return resetStart("nobody", credential.Code{}) },
+		bad:  func(*stage, *peer, *user) message { return resetStart("Not Prepared", credential.Code{}) },
+	},
+	"Resetting ResetFinish": {
+		good: func(_ *stage, p *peer, u *user) message { return p.resetFinish(u) },
+		bad: func(_ *stage, p *peer, u *user) message {
+			m := p.resetFinish(u)
+			m.CodeProof[0] ^= 1
+			return m
+		},
+	},
 	"Challenged Proof": {
 		good: func(_ *stage, p *peer, u *user) message { return p.proof(u) },
 		bad:  func(*stage, *peer, *user) message { return &wire.Proof{} },
@@ -249,6 +266,7 @@ func samples() map[string]message {
 	all := map[string]message{
 		"AuthStart login": loginStart("alice"), "AuthStart session": sessionStart([]byte("a.b.c")),
 		"AuthStart register": registerStart("alice"), "AuthStart register checked": checkedStart("alice"),
+		"AuthStart reset": resetStart("alice", credential.Code{}), "ResetFinish": &wire.ResetFinish{Record: u.record()}, "ResetDone": &wire.ResetDone{},
 		"ServerHello": &wire.ServerHello{}, "Challenge": &wire.Challenge{}, "Proof": &wire.Proof{},
 		"Welcome": &wire.Welcome{Name: []byte("alice")}, "Denied": &wire.Denied{Code: 1},
 		"RegisterParams": &wire.RegisterParams{Policy: wire.Policy{Kind: 3, MinLength: 8, MaxLength: 8}},
@@ -301,10 +319,10 @@ func TestEverythingElseCloses(t *testing.T) {
 				all[fmt.Sprintf("short type 0x%02x", typ)] = b[:5]
 			}
 		}
-		if want := 256 - 27; len(all) != 30+2*want {
+		if want := 256 - 29; len(all) != 33+2*want {
 			t.Fatalf("%d samples", len(all))
 		}
-		for _, state := range []string{"Start", "Challenged", "Registering", "Checking", "Ready"} {
+		for _, state := range []string{"Start", "Challenged", "Registering", "Checking", "Resetting", "Ready"} {
 			for name, m := range all {
 				b := m.AppendTo(nil)
 				if rows[state+" "+name] {

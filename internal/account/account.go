@@ -23,6 +23,8 @@ var (
 	ErrSessionMalformed   = errors.New("account: session token is not valid here")
 	ErrRegistrationClosed = errors.New("account: registration is closed")
 	ErrPasswordNeeded     = errors.New("account: registration needs the password itself")
+	ErrInviteNeeded       = errors.New("account: registration needs an invite")
+	ErrCodeRefused        = errors.New("account: code refused")
 	ErrNameTaken          = errors.New("account: name is taken")
 	ErrRecordRefused      = errors.New("account: record refused")
 	ErrOverloaded         = errors.New("account: too many passwords are being judged")
@@ -32,12 +34,20 @@ var (
 type Denied struct {
 	RetryAfter time.Duration // until another attempt can succeed; 0: at once
 	Reason     Outcome       // for the log and the audit record
+	ByCode     bool          // the proof was that of a code
 }
 
-func (d *Denied) Error() string { return fmt.Sprintf("%v: %v", ErrDenied, d.Reason) }
+func (d *Denied) Error() string { return fmt.Sprintf("%v: %v", d.sentinel(), d.Reason) }
 
-// Is makes every Denied an ErrDenied.
-func (d *Denied) Is(target error) bool { return target == ErrDenied }
+// Is makes every Denied an ErrDenied, or an ErrCodeRefused.
+func (d *Denied) Is(target error) bool { return target == d.sentinel() }
+
+func (d *Denied) sentinel() error {
+	if d.ByCode {
+		return ErrCodeRefused
+	}
+	return ErrDenied
+}
 
 // Registration says who may register.
 type Registration uint8
@@ -47,6 +57,7 @@ const (
 	RegistrationOpen    Registration = iota // the client enforces the policy; the password is never sent
 	RegistrationClosed                      // nobody
 	RegistrationChecked                     // only with a password that the server judges
+	RegistrationInvited                     // only with an invite; otherwise as open
 )
 
 // Secrets are the keys that the store is useless without.

@@ -28,6 +28,7 @@ type Start struct {
 	Offered     []byte
 	Lifetime    time.Duration // of the session asked for; 0: the default
 	ClientNonce [32]byte
+	Code        *ID // the public id of a code, if there is one
 }
 
 // An Attempt is one challenge and what it was given for. It lives in the memory of its connection,
@@ -37,6 +38,8 @@ type Attempt struct {
 	name       string
 	channel    *Channel
 	session    *Session // of an operation
+	code       ID       // that is proved, if any is
+	byCode     bool
 	lifetime   time.Duration
 	transcript credential.Transcript
 	nonce      [32]byte
@@ -110,6 +113,8 @@ type dummy struct {
 	accountKey  []byte
 	name        []byte                         // sealed
 	account     [credential.NameMax + 1][]byte // sealed, by the length of the name
+	codeKey     []byte
+	code        []byte // sealed
 	fingerprint [32]byte
 }
 
@@ -128,6 +133,11 @@ func (s *Service) makeDummy() error {
 	var err error
 	d.nameKey = s.store.nameKey("") // which is nobody's
 	if d.name, err = s.store.encode(labelName, d.nameKey, &idRecord{d.id}); err != nil {
+		return err
+	}
+	code := codeRecord{kind: credential.CodeReset, publicKey: r.verifier.PublicKey, serverKey: d.fingerprint}
+	d.codeKey = codeKey(d.id)
+	if d.code, err = s.store.encode(labelCode, d.codeKey, &code); err != nil {
 		return err
 	}
 	d.accountKey = accountKey(d.id)
@@ -186,28 +196,46 @@ var errNotProved = errors.New("account: not proved")
 // prove debits the throttle, checks the proof of an attempt that was burned, and runs change in the same
 // transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name.
 func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
+	sum := a.transcript.Sum()
+	var id ID
+	var r accountRecord
+	return s.decide(ctx, a, func(tx *kv.Tx) (Outcome, error) {
+		var real bool
+		var err error
+		if id, r, real, err = s.lookup(tx.Get, a.name); err != nil {
+			return 0, err
+		}
+		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
+		return judge(a, alive, real, good, &r), nil
+	}, func(tx *kv.Tx) (ID, ID, error) {
+		session, err := change(tx, id, &r)
+		return id, session, err
+	})
+}
+
+// decide debits the throttle, and in one transaction runs check and, if that comes to Success, change, which returns whose account
+// and what session it was about. Any other outcome ends in one *Denied, by one path.
+func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Outcome, error), change func(*kv.Tx) (account, session ID, err error)) error {
 	debit, err := s.debit(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer debit.settle()
-	sum := a.transcript.Sum()
 	var reason Outcome
 	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
 		reason = 0 // of a run before this one
-		id, r, real, err := s.lookup(tx.Get, a.name)
+		outcome, err := check(tx)
 		if err != nil {
 			return err
 		}
-		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
-		if reason = judge(a, alive, real, good, &r); reason != Success {
+		if reason = outcome; reason != Success {
 			return errNotProved
 		}
 		debit.settle()
 		if err := s.clearFailures(tx, a.name); err != nil {
 			return err
 		}
-		session, err := change(tx, id, &r)
+		id, session, err := change(tx)
 		if err != nil {
 			return err
 		}
@@ -247,7 +275,7 @@ func (s *Service) fail(ctx context.Context, a *Attempt, reason Outcome) error {
 	if err != nil {
 		return err
 	}
-	return &Denied{RetryAfter: wait, Reason: reason}
+	return &Denied{RetryAfter: wait, Reason: reason, ByCode: a.byCode}
 }
 
 // Name returns the login name that the attempt is for.

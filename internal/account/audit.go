@@ -23,6 +23,8 @@ const (
 	KindChangePassword  Kind = 5
 	KindRevokeAll       Kind = 6
 	KindDelete          Kind = 7
+	KindReset           Kind = 8
+	KindRegisterInvited Kind = 9
 
 	// From here on it was an administrator of the machine.
 	KindAdminDisable   Kind = 16
@@ -31,13 +33,17 @@ const (
 	KindAdminDelete    Kind = 19
 	KindAdminRevoke    Kind = 20 // one session
 	KindAdminRevokeAll Kind = 21
+	KindAdminReset     Kind = 22 // a code was issued, as for an invite
+	KindAdminInvite    Kind = 23
 )
 
 var kinds = [...]string{
 	KindRegister: "register", KindRegisterChecked: "register-checked", KindLogin: "login", KindLogout: "logout",
 	KindChangePassword: "change-password", KindRevokeAll: "logout-all", KindDelete: "delete",
+	KindReset: "reset", KindRegisterInvited: "register-invited",
 	KindAdminDisable: "admin-disable", KindAdminEnable: "admin-enable", KindAdminUnlock: "admin-unlock",
 	KindAdminDelete: "admin-delete", KindAdminRevoke: "admin-revoke", KindAdminRevokeAll: "admin-revoke-all",
+	KindAdminReset: "admin-reset", KindAdminInvite: "admin-invite",
 }
 
 func (k Kind) String() string {
@@ -58,11 +64,16 @@ const (
 	NonceExpired  Outcome = 4
 	Disabled      Outcome = 5
 	Throttled     Outcome = 6
+	UnknownCode   Outcome = 7 // or used, or swept
+	WrongCode     Outcome = 8
+	ExpiredCode   Outcome = 9
+	ForeignCode   Outcome = 10 // of another kind or account, or ended by what happened to the account
 )
 
 var outcomes = [...]string{
 	Success: "success", WrongPassword: "wrong-password", UnknownName: "unknown-name",
 	NonceExpired: "nonce-expired", Disabled: "disabled", Throttled: "throttled",
+	UnknownCode: "unknown-code", WrongCode: "wrong-code", ExpiredCode: "expired-code", ForeignCode: "foreign-code",
 }
 
 func (o Outcome) String() string {

@@ -132,17 +132,21 @@ func TestAuditChecked(t *testing.T) {
 
 // TestNumbers: what was written once is read as the same for good.
 func TestNumbers(t *testing.T) {
-	for i, want := range []string{"kind-0", "register", "register-checked", "login", "logout", "change-password", "logout-all", "delete", "kind-8"} {
+	for i, want := range []string{"kind-0", "register", "register-checked", "login", "logout", "change-password", "logout-all", "delete", "reset", "register-invited", "kind-10"} {
 		if got := Kind(i).String(); got != want {
 			t.Errorf("kind %d is %q, want %q", i, got, want)
 		}
 	}
-	for i, want := range []string{"outcome-0", "success", "wrong-password", "unknown-name", "nonce-expired", "disabled", "throttled", "outcome-7"} {
+	for i, want := range []string{"outcome-0", "success", "wrong-password", "unknown-name", "nonce-expired", "disabled", "throttled",
+		"unknown-code", "wrong-code", "expired-code", "foreign-code", "outcome-11"} {
 		if got := Outcome(i).String(); got != want {
 			t.Errorf("outcome %d is %q, want %q", i, got, want)
 		}
 	}
 	if d := error(&Denied{Reason: Disabled}); d.Error() != "account: denied: disabled" || errors.Is(d, ErrNameTaken) {
+		t.Error(d)
+	}
+	if d := error(&Denied{Reason: WrongCode, ByCode: true}); d.Error() != "account: code refused: wrong-code" || errors.Is(d, ErrDenied) {
 		t.Error(d)
 	}
 }

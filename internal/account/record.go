@@ -16,6 +16,7 @@ const (
 	labelAccount  = "account"
 	labelSession  = "session"
 	labelThrottle = "throttle"
+	labelCode     = "code"
 	labelAudit    = "audit"
 )
 

@@ -17,10 +17,14 @@ func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) 
 		return nil, Challenge{}, ErrRegistrationClosed
 	case s.c.Registration == RegistrationChecked && !checked:
 		return nil, Challenge{}, ErrPasswordNeeded
-	case s.c.Registration == RegistrationOpen && checked:
+	case s.c.Registration != RegistrationChecked && checked:
 		return nil, Challenge{}, ErrRegistrationClosed
+	case s.c.Registration == RegistrationInvited && start.Code == nil:
+		return nil, Challenge{}, ErrInviteNeeded
 	case checked:
 		kind = KindRegisterChecked
+	case start.Code != nil:
+		kind = KindRegisterInvited
 	}
 	name, err := credential.PrepareName(start.Name)
 	if err != nil {
@@ -35,6 +39,9 @@ func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) 
 	}
 	a.transcript.Method = start.Method
 	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)
+	if kind == KindRegisterInvited {
+		a.code, a.byCode = *start.Code, true
+	}
 	a.setKDF(s.c.KDF)
 	return a, s.challenge(a), nil
 }
@@ -106,28 +113,39 @@ func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []by
 
 // create writes the account if its name is free.
 func (s *Service) create(ctx context.Context, a *Attempt, v Verifier) error {
-	var id ID
-	if err := s.random(id[:]); err != nil {
+	id, r, err := s.newAccount(a, v)
+	if err != nil {
 		return err
 	}
-	now := uint64(time.Now().Unix())
-	r := accountRecord{
-		name: a.name, method: credential.MethodPassword, verifier: v,
-		generation: 1, created: now, changed: now,
-	}
 	return kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
-		key := s.store.nameKey(a.name)
-		if _, taken, err := tx.Get(key); err != nil {
-			return err
-		} else if taken {
-			return ErrNameTaken
-		}
-		if err := s.store.put(tx, labelName, key, &idRecord{id}); err != nil {
-			return err
-		}
-		if err := s.store.put(tx, labelAccount, accountKey(id), &r); err != nil {
+		if err := s.enroll(tx, id, &r); err != nil {
 			return err
 		}
 		return s.audit(tx, Event{Kind: a.kind, Outcome: Success, Account: id, Name: a.name, Address: a.channel.Address})
 	})
+}
+
+// newAccount is an account that is still to be written.
+func (s *Service) newAccount(a *Attempt, v Verifier) (id ID, r accountRecord, err error) {
+	now := uint64(time.Now().Unix())
+	r = accountRecord{
+		name: a.name, method: credential.MethodPassword, verifier: v,
+		generation: 1, created: now, changed: now,
+	}
+	err = s.random(id[:])
+	return id, r, err
+}
+
+// enroll writes an account if its name is free.
+func (s *Service) enroll(tx *kv.Tx, id ID, r *accountRecord) error {
+	key := s.store.nameKey(r.name)
+	if _, taken, err := tx.Get(key); err != nil {
+		return err
+	} else if taken {
+		return ErrNameTaken
+	}
+	if err := s.store.put(tx, labelName, key, &idRecord{id}); err != nil {
+		return err
+	}
+	return s.store.put(tx, labelAccount, accountKey(id), r)
 }

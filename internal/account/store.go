@@ -19,6 +19,7 @@ const (
 	spaceAccount  = 'a'
 	spaceSession  = 's'
 	spaceThrottle = 't'
+	spaceCode     = 'c'
 	spaceAudit    = 'u'
 )
 

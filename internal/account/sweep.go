@@ -38,13 +38,13 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 	return err
 }
 
-// Sweep removes sessions that are dead and throttle records that have decayed, and returns how many. They
+// Sweep removes sessions that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
 // have no effect any more: Sweep only makes room. A damaged record stays, and is the error in the end.
 func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
 		dead   func(context.Context, kv.Entry, time.Time) (bool, error)
-	}{{spaceSession, s.sessionDead}, {spaceThrottle, s.throttleDead}} {
+	}{{spaceSession, s.sessionDead}, {spaceThrottle, s.throttleDead}, {spaceCode, s.codeDead}} {
 		n, spaceErr := s.sweepSpace(ctx, space.prefix, space.dead)
 		removed += n
 		err = errors.Join(err, spaceErr)
@@ -109,6 +109,14 @@ func (s *Service) throttleDead(_ context.Context, e kv.Entry, now time.Time) (bo
 		return false, err
 	}
 	return r.level(throttleKind(e.Key[1]), now) == 0, nil
+}
+
+func (s *Service) codeDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {
+	var r codeRecord
+	if err := s.store.decode(labelCode, e.Key, e.Value, &r); err != nil {
+		return false, err
+	}
+	return uint64(now.Unix()) >= r.expires, nil
 }
 
 // Changes yields the accounts that have changed, or lost a session, from when it is called: whoever holds one of their sessions

@@ -195,7 +195,7 @@ var errThrottled = errors.New("account: throttled")
 // throttled is the refusal of an attempt that comes too early for its name or its address: it says when it
 // is time for both.
 func (s *Service) throttled(ctx context.Context, a *Attempt) error {
-	d := &Denied{Reason: Throttled}
+	d := &Denied{Reason: Throttled, ByCode: a.byCode}
 	for _, b := range s.buckets(a) {
 		r, err := s.failures(ctx, b.key)
 		if err != nil {

@@ -33,11 +33,13 @@ func Identify(ctx context.Context, engine kv.Engine) (realmID [16]byte, format u
 
 // Counts are the records of a store.
 type Counts struct {
-	Accounts, Names, Sessions, Throttles, Events int
+	Accounts, Names, Sessions, Throttles, Codes, Events int
 }
 
 // Total is the number of all of them.
-func (c Counts) Total() int { return c.Accounts + c.Names + c.Sessions + c.Throttles + c.Events }
+func (c Counts) Total() int {
+	return c.Accounts + c.Names + c.Sessions + c.Throttles + c.Codes + c.Events
+}
 
 // Inspection is what Inspect has found.
 type Inspection struct {
@@ -61,6 +63,7 @@ var spaces = map[byte]space{
 	spaceAccount:  {labelAccount, 1 + 16, func(c *Counts) *int { return &c.Accounts }, func() record { return new(accountRecord) }},
 	spaceSession:  {labelSession, 1 + 16 + 16, func(c *Counts) *int { return &c.Sessions }, func() record { return new(sessionRecord) }},
 	spaceThrottle: {labelThrottle, 2 + 16, func(c *Counts) *int { return &c.Throttles }, func() record { return new(throttleRecord) }},
+	spaceCode:     {labelCode, 1 + 16, func(c *Counts) *int { return &c.Codes }, func() record { return new(codeRecord) }},
 	spaceAudit:    {labelAudit, 1 + 8 + 8, func(c *Counts) *int { return &c.Events }, func() record { return new(Event) }},
 }
 

@@ -23,6 +23,7 @@ func inhabited(t *testing.T) (*rig, []*peer, []*Login) {
 		logins = append(logins, p.account(fmt.Sprintf("user%d", i)))
 	}
 	r.peer("192.0.2.2").fail("user0")
+	r.invite()
 	return r, peers, logins
 }
 
@@ -44,8 +45,8 @@ func TestInspect(t *testing.T) {
 			t.Errorf("with secrets %v: %+v", s != nil, found)
 		}
 		have := r.keys()
-		want := Counts{have[spaceAccount], have[spaceName], have[spaceSession], have[spaceThrottle], have[spaceAudit]}
-		if found.Counts != want || want.Accounts != 3 || want.Names != 3 || want.Sessions != 3 || want.Throttles == 0 || want.Events == 0 {
+		want := Counts{have[spaceAccount], have[spaceName], have[spaceSession], have[spaceThrottle], have[spaceCode], have[spaceAudit]}
+		if found.Counts != want || want.Accounts != 3 || want.Names != 3 || want.Sessions != 3 || want.Throttles == 0 || want.Codes != 1 || want.Events == 0 {
 			t.Errorf("found %+v, the store has %+v", found.Counts, want)
 		}
 		total := 0

@@ -44,9 +44,10 @@ type Options struct {
 // A Server is a running server.
 type Server struct {
 	*server.Server
-	Accounts    *account.Service
-	Fingerprint string
-	Log         *Log
+	Accounts     *account.Service
+	Fingerprint  string
+	IdentityHash [32]byte // SHA-256, as in codes
+	Log          *Log
 
 	t        testing.TB // nil after Start
 	engine   kv.Engine  // to be closed by Stop, or nil
@@ -100,6 +101,7 @@ func Start(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.Fingerprint = noiseconn.Fingerprint([32]byte(c.Identity.Public().(ed25519.PublicKey)))
+	s.IdentityHash = sha256.Sum256(c.Identity[32:])
 	go func() { s.served <- s.Serve(s.listener) }()
 	return s, nil
 }
@@ -209,6 +211,26 @@ func (s *Server) Login(st *store.Store, name, password string) *client.Session {
 	}
 	s.t.Cleanup(func() { session.Close() })
 	return session
+}
+
+// Reset returns a code that sets a new password for a name.
+func (s *Server) Reset(name string) credential.Code {
+	s.t.Helper()
+	issued, err := s.Accounts.IssueReset(s.t.Context(), name, s.IdentityHash, 0)
+	if err != nil {
+		s.t.Fatalf("a reset of %s: %v", name, err)
+	}
+	return issued.Code
+}
+
+// Invite returns a code to register with.
+func (s *Server) Invite() credential.Code {
+	s.t.Helper()
+	issued, err := s.Accounts.IssueInvite(s.t.Context(), s.IdentityHash, 0)
+	if err != nil {
+		s.t.Fatalf("an invite: %v", err)
+	}
+	return issued.Code
 }
 
 // Log is what a server logged.
