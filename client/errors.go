@@ -22,6 +22,8 @@ const (
 	ErrSessionMalformed   = wire.CodeSessionMalformed
 	ErrRegistrationClosed = wire.CodeRegistrationClosed
 	ErrNameTaken          = wire.CodeNameTaken
+	ErrCodeRefused        = wire.CodeCodeRefused
+	ErrInviteNeeded       = wire.CodeInviteNeeded
 	ErrNameInvalid        = wire.CodeNameInvalid
 	ErrPasswordPolicy     = wire.CodePasswordPolicy
 	ErrPasswordNeeded     = wire.CodePasswordNeeded
@@ -39,15 +41,16 @@ type Rule = credential.Rule
 
 // What the client itself finds.
 var (
-	ErrConnection     = errors.New("no connection")
-	ErrProtocol       = errors.New("the server does not keep to the protocol")
-	ErrNotLoggedIn    = errors.New("not logged in")
-	ErrNotPinned      = errors.New("the server's identity is not pinned yet")
-	ErrNotConfirmed   = errors.New("the server let you in without knowing your account: it is not the server that you registered with")
-	ErrDowngrade      = errors.New("the server offers less than it did before")
-	ErrPasswordUnsent = errors.New("this server does not take passwords to judge: register without sending yours")
-	ErrOutcomeUnknown = errors.New("the connection was lost, and it is not known whether the change was made")
-	ErrCertificate    = noiseconn.ErrCertificate
+	ErrConnection       = errors.New("no connection")
+	ErrProtocol         = errors.New("the server does not keep to the protocol")
+	ErrNotLoggedIn      = errors.New("not logged in")
+	ErrNotPinned        = errors.New("the server's identity is not pinned yet")
+	ErrNotConfirmed     = errors.New("the server let you in without knowing your account: it is not the server that you registered with")
+	ErrCodeNotConfirmed = errors.New("the server accepted without knowing the code: it is not the server that made it")
+	ErrDowngrade        = errors.New("the server offers less than it did before")
+	ErrPasswordUnsent   = errors.New("this server does not take passwords to judge: register without sending yours")
+	ErrOutcomeUnknown   = errors.New("the connection was lost, and it is not known whether the change was made")
+	ErrCertificate      = noiseconn.ErrCertificate
 )
 
 // An Error is a refusal by the server. It matches its Code, and its Rule if it has one.

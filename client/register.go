@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -15,6 +14,8 @@ type RegisterOptions struct {
 	// SendPassword lets a server judge the password itself, if it wants to: the password is then sent to it, inside the
 	// channel. It goes only to a server that was pinned before.
 	SendPassword bool
+	// Invite is the code of an operator, for servers that ask for one. It is used up, and pins the server. Not with SendPassword.
+	Invite *CodeText
 }
 
 // Register makes an account. It does not log in. The server's policy is enforced here, unless the server judges itself.
@@ -33,10 +34,16 @@ func (c *Client) Register(ctx context.Context, name, password string, options *R
 		return err
 	}
 	defer end()
-	if options != nil && options.SendPassword {
+	if options == nil {
+		options = &RegisterOptions{}
+	}
+	switch {
+	case options.SendPassword && options.Invite != nil:
+		err = fmt.Errorf("%w: no server that judges passwords takes an invite", ErrCodeKind)
+	case options.SendPassword:
 		err = c.registerChecked(ctx, name, prepared)
-	} else {
-		err = c.register(ctx, name, prepared)
+	default:
+		err = c.register(ctx, name, prepared, options.Invite)
 	}
 	if errors.Is(err, ErrOutcomeUnknown) {
 		c.fail(err)
@@ -61,28 +68,35 @@ func (c *Client) params(ctx context.Context, start *wire.AuthStart, name string)
 	return p, c.checkParameters(name, p.KDF, p.Salt)
 }
 
-func (c *Client) register(ctx context.Context, name string, password []byte) error {
+func (c *Client) register(ctx context.Context, name string, password []byte, invite *CodeText) error {
+	var right *credential.Key
 	start := &wire.AuthStart{
 		Purpose: wire.PurposeRegister, Method: wire.MethodPassword, Offered: []byte{byte(wire.MethodPassword)}, Name: []byte(name),
 	}
-	p, err := c.params(ctx, start, name)
-	if err != nil {
-		return err
+	if invite != nil {
+		var err error
+		if right, err = c.openCode(invite, CodeInvite); err != nil {
+			return err
+		}
+		defer right.Destroy()
+		start.Token = invite.ID[:]
 	}
-	if err := policyOf(p.Policy).Check(name, password); err != nil {
-		return err
-	}
-	key, err := credential.Derive(password, c.hello.RealmID, name, p.Salt, credential.KDF(p.KDF))
+	p, key, err := c.newKey(ctx, start, name, password)
 	if err != nil {
 		return err
 	}
 	defer key.Destroy()
 	finish := wire.RegisterFinish{Record: recordOf(p.KDF, key)}
-	digest := sha256.Sum256(finish.AppendSigned(nil))
-	t := c.transcript(start, name)
-	t.ServerNonce, t.Salt, t.KDF, t.OpDigest = p.ServerNonce[:], p.Salt[:], credential.KDF(p.KDF), digest[:]
-	finish.Signature = key.ProveNew(t.Sum())
-	return c.finishRegister(ctx, finish.AppendTo(nil))
+	sum := c.finishSum(start, name, &p, finish.AppendSigned(nil))
+	finish.Signature = key.ProveNew(sum)
+	if right == nil {
+		return c.finishRegister(ctx, finish.AppendTo(nil), nil)
+	}
+	proof := right.ProveCode(sum)
+	finish.CodeProof = proof[:]
+	return c.finishRegister(ctx, finish.AppendTo(nil), func(confirm []byte) bool {
+		return len(confirm) == 32 && right.VerifyConfirm(sum, proof, [32]byte(confirm))
+	})
 }
 
 func recordOf(kdf wire.KDF, key *credential.Key) wire.Record {
@@ -111,17 +125,21 @@ func (c *Client) registerChecked(ctx context.Context, name string, password []by
 	m := wire.RegisterPassword{Password: password}
 	plaintext := m.AppendTo(nil)
 	defer clear(plaintext)
-	return c.finishRegister(ctx, plaintext)
+	return c.finishRegister(ctx, plaintext, nil)
 }
 
-// finishRegister sends the last message of a registration.
-func (c *Client) finishRegister(ctx context.Context, plaintext []byte) error {
+// finishRegister sends the last message of a registration. With an invite, confirmed judges what the server shows of it.
+func (c *Client) finishRegister(ctx context.Context, plaintext []byte, confirmed func([]byte) bool) error {
 	if err := c.write(ctx, plaintext); err != nil {
 		return err
 	}
 	b, err := c.read(ctx, wire.TypeRegistered)
+	var m wire.Registered
 	if err == nil {
-		_, err = wire.ParseRegistered(b)
+		m, err = wire.ParseRegistered(b)
+	}
+	if err == nil && confirmed != nil && !confirmed(m.Confirm) {
+		return ErrCodeNotConfirmed
 	}
 	if err == nil {
 		c.pending = false
