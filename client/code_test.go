@@ -14,7 +14,6 @@ import (
 	"github.com/authsrv/authsrv/internal/authtest"
 )
 
-
 // dialPinned reaches a server by its address and what a code says of it, and trusts nothing else.
 func dialPinned(t *testing.T, s *authtest.Server, code client.CodeText, st *store.Store) *client.Client {
 	t.Helper()
@@ -67,7 +66,6 @@ func TestCodeReset(t *testing.T) {
 		wantCodeErr(t, dialPinned(t, s, code, nil).Reset(t.Context(), "alice", s.Invite(), another), client.ErrCodeKind)
 	})
 }
-
 
 // TestCodePins: towards a server that is not the code's, nothing is sent.
 func TestCodePins(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // longest has the limit of each field of variable length (PROTOCOL 11). One more is tried as well.
 var longest = map[string]int{
-	"Offered": wire.MaxMethods, "Name": wire.MaxName, "Token": wire.MaxToken, "ResumeKey": 32,
+	"Offered": wire.MaxMethods, "Name": wire.MaxName, "Token": wire.MaxToken, "ResumeKey": 32, "CodeProof": 64, "Confirm": 32,
 	"Password": wire.MaxPassword, "Address": wire.MaxAddress,
 }
 
