@@ -14,6 +14,9 @@ import (
 // not show it. Its Fingerprint is that of the one server that it is for: Dial that, as HOST:PORT#FINGERPRINT.
 type CodeText = credential.Code
 
+// A CodeKind is what a CodeText is for.
+type CodeKind = credential.CodeKind
+
 // The kinds of a CodeText.
 const (
 	CodeInvite = credential.CodeInvite

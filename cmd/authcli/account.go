@@ -14,10 +14,18 @@ import (
 // savedLife is how long a session of login --save is to live. Others have the server's default, a day.
 const savedLife = 30 * 24 * time.Hour
 
-func (r *request) register(ctx context.Context, name string, sendPassword bool) error {
+func (r *request) register(ctx context.Context, name string, sendPassword, invited bool) error {
 	name, err := client.CheckName(name)
 	if err != nil {
 		return err
+	}
+	options := &client.RegisterOptions{SendPassword: sendPassword}
+	if invited {
+		code, err := r.code(ctx, client.CodeInvite)
+		if err != nil {
+			return err
+		}
+		options.Invite = &code
 	}
 	password, err := r.newPassword(ctx, "Password for "+name+": ", "The same again: ")
 	if err != nil {
@@ -28,7 +36,7 @@ func (r *request) register(ctx context.Context, name string, sendPassword bool) 
 		return err
 	}
 	defer c.Close()
-	if err := c.Register(ctx, name, password, &client.RegisterOptions{SendPassword: sendPassword}); err != nil {
+	if err := c.Register(ctx, name, password, options); err != nil {
 		return err
 	}
 	r.answer(accountDocument{name, r.address}, "%s is registered at %s; to log in: authcli login %s\n", name, r.address, name)

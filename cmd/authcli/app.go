@@ -12,8 +12,8 @@ import (
 )
 
 const description = `The server's address is HOST:PORT, or HOST:PORT#SHA256:FINGERPRINT to trust that identity and no other. Without --server and
-AUTHCLI_SERVER it is the default one: the first that was trusted. Passwords are typed at the terminal, or read from standard
-input with --password-stdin, one a line; they are never arguments. Flags that stand before the command may also follow it, but
+AUTHCLI_SERVER it is the default one: the first that was trusted. Passwords and codes are typed at the terminal, or read from
+standard input with --password-stdin, one a line; they are never arguments. Flags that stand before the command may also follow it, but
 no flag follows a NAME.
 
 Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection, 4 server identity not trusted, 5 refused here,
@@ -35,9 +35,13 @@ func (p *program) app() *cli.App {
 		Action:          p.alone,
 		Commands: []*cli.Command{
 			p.command("register", "make an account", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
-				return r.register(ctx, c.Args().First(), c.Bool("send-password"))
-			}, &cli.BoolFlag{Name: "send-password", DisableDefaultText: true, Usage: "let the server judge the password: it is sent there, if the server's identity is pinned"},
-				stdinFlag("the password")),
+				if c.Bool("invite") && c.Bool("send-password") {
+					return usage("--invite and --send-password do not go together")
+				}
+				return r.register(ctx, c.Args().First(), c.Bool("send-password"), c.Bool("invite"))
+			}, &cli.BoolFlag{Name: "invite", DisableDefaultText: true, Usage: "ask for the code of an operator first, which pins the server"},
+				&cli.BoolFlag{Name: "send-password", DisableDefaultText: true, Usage: "let the server judge the password: it is sent there, if the server's identity is pinned"},
+				stdinFlag("the password, with --invite behind the code,")),
 			p.command("login", "log in, and keep the session", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.login(ctx, c.Args().First(), c.Bool("save"))
 			}, &cli.BoolFlag{Name: "save", DisableDefaultText: true, Usage: "stay logged in for 30 days instead of one"}, stdinFlag("the password")),
@@ -46,6 +50,9 @@ func (p *program) app() *cli.App {
 			p.command("sessions", "show where the account is logged in; * is here", "", simple((*request).sessions)),
 			p.command("passwd", "change the password; all other sessions end", "", simple((*request).passwd),
 				stdinFlag("the current password, then the new one")),
+			p.command("reset", "set a new password with an operator's code; all sessions end", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
+				return r.reset(ctx, c.Args().First())
+			}, stdinFlag("the code, then the new password,")),
 			p.command("logout", "end the session", "", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.logout(ctx, c.Bool("all"))
 			}, &cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "end all sessions of the account; asks for the password"}, stdinFlag("with --all, the password")),

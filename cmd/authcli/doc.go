@@ -19,6 +19,7 @@
 // Fields may be added, but none changes its meaning or goes away:
 //
 //	register      {"name", "server"}
+//	reset         {"name", "server"}
 //	login         {"name", "server", "expires"}
 //	whoami        {"name", "account_id", "created", "session_id", "expires", "server"}
 //	ls            {"entries": [NAME…]}
@@ -34,7 +35,7 @@
 //
 //	{"error": {"code", "message", "retry_after", "exit"}}
 //
-// "code" is a name of PROTOCOL 12, such as "denied" or "password-weak", or one of those in errors.go, such as
+// "code" is a name of PROTOCOL 12, such as "denied", "code-refused" or "password-weak", or one of those in errors.go, such as
 // "no-connection"; "retry_after" is in seconds; "exit" is the exit code. "unknown-server" also has "address" and
 // "fingerprint", "identity-changed" has "address", "known" and "fingerprint".
 package main

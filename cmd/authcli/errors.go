@@ -88,6 +88,10 @@ var faults = []struct {
 	{client.ErrNotConfirmed, exitIdentity, "not-confirmed"},
 	{client.ErrDowngrade, exitIdentity, "downgrade"},
 	{store.ErrIdentityChanged, exitIdentity, "identity-changed"},
+	{client.ErrCodeNotConfirmed, exitIdentity, "not-confirmed"},
+	{client.ErrCodePrefix, exitLocal, "code-mistyped"},
+	{client.ErrCodeMistyped, exitLocal, "code-mistyped"},
+	{client.ErrCodeServer, exitLocal, "code-of-another-server"},
 	{client.ErrNotPinned, exitLocal, "not-pinned"},
 	{client.ErrPasswordUnsent, exitLocal, "password-not-wanted"},
 	{client.ErrNotLoggedIn, exitLocal, "not-logged-in"},
@@ -143,6 +147,9 @@ func explainRefusal(e *client.Error) *failure {
 	}
 	if e.Code == client.ErrPasswordNeeded {
 		f.message += " (--send-password)"
+	}
+	if e.Code == client.ErrInviteNeeded {
+		f.message += " (--invite)"
 	}
 	return f
 }

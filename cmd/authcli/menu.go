@@ -73,7 +73,7 @@ func (r *request) choices() (title string, choices []choice, err error) {
 	if !loggedIn {
 		return "authcli at " + r.address, []choice{
 			{"register", "make an account", func(ctx context.Context) error {
-				return r.withName(ctx, func(name string) error { return r.register(ctx, name, false) })
+				return r.withName(ctx, func(name string) error { return r.register(ctx, name, false, false) })
 			}},
 			{"login", "log in", func(ctx context.Context) error {
 				return r.withName(ctx, func(name string) error { return r.login(ctx, name, false) })

@@ -31,6 +31,7 @@ func (p *program) adminCommands() []*cli.Command {
 			user("disable", "shut an account; all of its sessions end at once", "user.disable", "disabled"),
 			user("enable", "open an account again", "user.enable", "enabled"),
 			user("unlock", "forget the failed logins of a name", "user.unlock", "unlocked"),
+			p.adminCommand("reset", "print a code for one use, with which its owner sets a new password", "NAME", 1, checkLife, p.userReset, lifeFlag("1 day")),
 			p.adminCommand("delete", "delete an account for good", "NAME", 1, p.confirm, p.changeUser("user.delete", "deleted"),
 				&cli.BoolFlag{Name: "yes", Usage: "do not ask for a confirmation"}),
 		),
@@ -38,6 +39,7 @@ func (p *program) adminCommands() []*cli.Command {
 			p.adminCommand("list", "list the sessions of an account", "NAME", 1, checkPage, p.sessionList, pageFlags()...),
 			p.adminCommand("revoke", "end one session of an account, or all", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
+		p.inviteCommand(),
 		p.statusCommand(),
 	}
 }

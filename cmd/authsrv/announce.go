@@ -20,6 +20,8 @@ func (p *program) announce(f folder, bound net.Addr, fingerprint string, registr
 		first = "login alice"
 	case account.RegistrationChecked:
 		first = "register --send-password alice"
+	case account.RegistrationInvited:
+		first = "register --invite alice"
 	}
 	// Nobody may be there to read it any more, and the server is not for that.
 	fmt.Fprintf(p.stdout.w, "data folder: %s\naddress: %s\nfingerprint: %s\nin a second terminal:\n%s --server %s %s\n",

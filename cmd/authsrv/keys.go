@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -21,6 +22,11 @@ func identityOf(k *keyfile.Keys) ed25519.PrivateKey { return ed25519.NewKeyFromS
 
 func fingerprintOf(k *keyfile.Keys) string {
 	return noiseconn.Fingerprint([32]byte(identityOf(k).Public().(ed25519.PublicKey)))
+}
+
+// identityHash is what codes hold of the identity.
+func identityHash(k *keyfile.Keys) [32]byte {
+	return sha256.Sum256(identityOf(k).Public().(ed25519.PublicKey))
 }
 
 func secretsOf(k *keyfile.Keys) account.Secrets {

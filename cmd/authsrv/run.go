@@ -34,7 +34,7 @@ func (p *program) runCommand() *cli.Command {
 			dataFlag(),
 			listenFlag("listen at `HOST:PORT`; port 0 picks one"),
 			&cli.StringFlag{Name: "addr-file", Usage: "write the bound address to `FILE` once it is listening"},
-			&cli.StringFlag{Name: "registration", Usage: "who may register, `MODE` is open, closed or checked", Value: "open", DefaultText: "open"},
+			&cli.StringFlag{Name: "registration", Usage: "who may register, `MODE` is open, closed, checked or invite", Value: "open", DefaultText: "open"},
 			&cli.StringFlag{Name: "password-policy", Usage: "what a password must fulfil, `POLICY` is strength, classes or length:N", Value: "strength", DefaultText: "strength"},
 			passphraseFlag(),
 			&cli.StringFlag{Name: "log-format", Usage: "the log on standard error has `FORMAT` text or json", Value: "text", DefaultText: "text"},
@@ -67,8 +67,10 @@ func (p *program) options(c *cli.Context) (o options, err error) {
 		o.registration = account.RegistrationClosed
 	case "checked":
 		o.registration = account.RegistrationChecked
+	case "invite":
+		o.registration = account.RegistrationInvited
 	default:
-		return o, usage("--registration: %q is not open, closed or checked", mode)
+		return o, usage("--registration: %q is not open, closed, checked or invite", mode)
 	}
 	if o.policy, err = credential.ParsePolicy(c.String("password-policy")); err != nil {
 		return o, usage("--password-policy: %q is not strength, classes or length:N with N of %d to %d",
@@ -153,6 +155,7 @@ func (p *program) serve(ctx context.Context, f folder, kept config, o options, k
 	go func() { ended <- s.Serve(l) }()
 	stopAdmin := serveAdmin(f, o.log, &admin.Operations{
 		Accounts: accounts, Status: f.running(l.Addr().String(), s.Connections), Checkpoint: f.checkpointer(engine),
+		Identity: identityHash(keys),
 	})
 	defer stopAdmin()
 	p.announce(f, l.Addr(), fingerprintOf(keys), o.registration)

@@ -21,6 +21,8 @@ type Operations struct {
 	Status   func(context.Context) (*Status, error)
 	// Checkpoint copies the database into the folder "checkpoint" of the data folder.
 	Checkpoint func(context.Context) (*Checkpoint, error)
+	// Identity is the SHA-256 of the public key of the server's identity, which codes hold. Without it none is issued.
+	Identity [32]byte
 }
 
 func (o *Operations) hasAccounts() bool { return o.Accounts != nil }
@@ -48,6 +50,9 @@ var table = map[string]operation{
 	"user.enable":  {true, (*Operations).hasAccounts, on((*Operations).userEnable)},
 	"user.unlock":  {true, (*Operations).hasAccounts, on((*Operations).userUnlock)},
 	"user.delete":  {true, (*Operations).hasAccounts, on((*Operations).userDelete)},
+
+	"user.reset":    {true, (*Operations).issues, on((*Operations).userReset)},
+	"invite.create": {true, (*Operations).issues, on((*Operations).inviteCreate)},
 
 	"session.list":       {false, (*Operations).hasAccounts, on((*Operations).sessionList)},
 	"session.revoke":     {true, (*Operations).hasAccounts, on((*Operations).sessionRevoke)},
