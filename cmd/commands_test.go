@@ -46,6 +46,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"occupy":      occupy,
 	"hold":        hold,
 	"released":    released,
+	"hangup":      hangup,
+	"readmatch":   readmatch,
+	"get":         get,
+	"manager":     manager,
 }
 
 // state is what one script has started and remembers.

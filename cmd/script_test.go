@@ -26,6 +26,10 @@
 //	occupy VAR                         binds a port until the script ends, and sets a variable to its address
 //	hold NAME ADDRESS USER FILE        logs in with the password in a file, and keeps the connection
 //	released NAME                      waits until the server has ended that connection; with !: it serves on
+//	hangup NAME                        sends SIGHUP
+//	readmatch VAR PATTERN FILE         waits until the file matches, and sets a variable to what is in the pattern's parentheses
+//	get STATUS URL FILE                asks over HTTP until the answer has that status, and writes its body to the file
+//	manager FILE                       is a service manager: sets NOTIFY_SOCKET, and writes what it is told to the file
 //
 // Whatever waits gives up after patience, and what was started ends with the script.
 package cmd_test
@@ -154,6 +158,7 @@ func needsBroken(t *testing.T, file string) string {
 var passed = []string{
 	"PATH", "HOME", "USERPROFILE", "LOCALAPPDATA", "SYSTEMROOT", "TMPDIR", "TMP", "WORK", "TERM", "GOCOVERDIR",
 	"XDG_DATA_HOME", "XDG_CONFIG_HOME", "CREDENTIALS_DIRECTORY", "AUTHCLI_SERVER", "AUTHCLI_HOME",
+	"AUTHSRV_DATA", "AUTHSRV_LISTEN", "AUTHSRV_CONFIG", "AUTHSRV_REGISTRATION", "NOTIFY_SOCKET", "WATCHDOG_USEC",
 }
 
 func setup(env *testscript.Env) error {

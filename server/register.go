@@ -13,7 +13,7 @@ import (
 func (ss *session) beginRegister(ctx context.Context, m *wire.AuthStart) (message, error) {
 	a, c, err := ss.server.c.Accounts.BeginRegister(ctx, &ss.channel, startOf(m))
 	if err != nil {
-		ss.log.Info("register", "outcome", outcome(err))
+		ss.logAttempt("register", nil, err)
 		return nil, err
 	}
 	ss.attempt = a
@@ -57,7 +57,7 @@ func (ss *session) registered(a *account.Attempt, confirm []byte, err error) (me
 func (ss *session) beginReset(ctx context.Context, m *wire.AuthStart) (message, error) {
 	a, c, err := ss.server.c.Accounts.BeginReset(ctx, &ss.channel, startOf(m))
 	if err != nil {
-		ss.log.Info("reset", "outcome", outcome(err))
+		ss.logAttempt("reset", nil, err)
 		return nil, err
 	}
 	ss.attempt = a

@@ -56,5 +56,5 @@ func (r *request) reset(ctx context.Context, name string) error {
 		return err
 	}
 	r.answer(accountDocument{name, r.address}, "the password of %s at %s is set, and all sessions have ended; to log in: authcli login %s\n", name, r.address, name)
-	return r.rememberDefault()
+	return r.rememberDefault(c.Fingerprint())
 }

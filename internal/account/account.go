@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -77,7 +78,7 @@ type Config struct {
 
 	KDF          credential.KDF    // of new records; zero: credential.DefaultKDF
 	Policy       credential.Policy // zero: credential.DefaultPolicy
-	Registration Registration
+	Registration Registration      // this, and what stands beside it, SetRules changes later
 
 	SessionLife    time.Duration // where the client asks for none; 0: one day
 	MaxSessionLife time.Duration // 0: 30 days
@@ -94,7 +95,8 @@ const NonceLife = 20 * time.Second
 
 // A Service is the accounts of one realm. Its methods may be called from several goroutines.
 type Service struct {
-	c        Config
+	c        Config // but for what is in rules
+	rules    atomic.Pointer[Rules]
 	store    store
 	throttle throttle
 	dummy    dummy
@@ -109,15 +111,6 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if s.c.KDF == (credential.KDF{}) {
 		s.c.KDF = credential.DefaultKDF()
 	}
-	if s.c.Policy == (credential.Policy{}) {
-		s.c.Policy = credential.DefaultPolicy()
-	}
-	if s.c.SessionLife == 0 {
-		s.c.SessionLife = 24 * time.Hour
-	}
-	if s.c.MaxSessionLife == 0 {
-		s.c.MaxSessionLife = 30 * 24 * time.Hour
-	}
 	if s.c.MaxStretching == 0 {
 		s.c.MaxStretching = 2
 	}
@@ -127,8 +120,8 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if s.c.Engine == nil || s.c.Tokens == nil {
 		return nil, errors.New("account: Engine and Tokens are needed")
 	}
-	if s.c.SessionLife < 0 || s.c.MaxSessionLife < s.c.SessionLife {
-		return nil, errors.New("account: a session's life is longer than the longest")
+	if err := s.SetRules(Rules{c.Policy, c.Registration, c.SessionLife, c.MaxSessionLife}); err != nil {
+		return nil, err
 	}
 	if s.c.MaxStretching < 0 {
 		return nil, errors.New("account: MaxStretching is negative")
@@ -137,9 +130,6 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 		return nil, fmt.Errorf("account: Tokens can't be this realm's: %w", err)
 	}
 	if err := s.c.KDF.Check(); err != nil {
-		return nil, err
-	}
-	if err := s.c.Policy.Valid(); err != nil {
 		return nil, err
 	}
 	s.stretch = make(chan struct{}, s.c.MaxStretching)
@@ -164,12 +154,6 @@ func signsFor(tokens *token.Keyset, issuer string) error {
 
 // RealmID returns the realm's id.
 func (s *Service) RealmID() [16]byte { return s.c.Secrets.RealmID }
-
-// Registration returns who may register.
-func (s *Service) Registration() Registration { return s.c.Registration }
-
-// MaxSessionLife returns the longest life of a session.
-func (s *Service) MaxSessionLife() time.Duration { return s.c.MaxSessionLife }
 
 // Issuer returns the name of a realm as an issuer of tokens (PROTOCOL 13).
 func Issuer(realmID [16]byte) string { return "urn:authsrv:" + hex.EncodeToString(realmID[:]) }

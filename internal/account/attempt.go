@@ -88,7 +88,7 @@ func (a *Attempt) setKDF(k credential.KDF) {
 }
 
 func (s *Service) challenge(a *Attempt) Challenge {
-	return Challenge{a.nonce, a.salt, a.kdf, a.newKDF, NonceLife, s.c.Policy}
+	return Challenge{a.nonce, a.salt, a.kdf, a.newKDF, NonceLife, s.rules.Load().Policy}
 }
 
 // burn uses the nonce up, and says whether it was still alive. Without a nonce for this kind of

@@ -53,8 +53,9 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 
 // lifetime bounds what a client asked for.
 func (s *Service) lifetime(asked time.Duration) time.Duration {
+	rules := s.rules.Load()
 	if asked == 0 {
-		return s.c.SessionLife
+		return rules.SessionLife
 	}
-	return min(asked, s.c.MaxSessionLife)
+	return min(asked, rules.MaxSessionLife)
 }

@@ -187,7 +187,7 @@ func TestSalt(t *testing.T) {
 	}
 	unknown := salt("alice")
 	p.account("alice")
-	if salt("alice") != unknown || salt("bob") == unknown || salt("bob") != salt("bob") {
+	if bob := salt("bob"); salt("alice") != unknown || bob == unknown || salt("bob") != bob {
 		t.Error("a salt is not stable for a name, or not its own")
 	}
 	r.reopen()
@@ -284,6 +284,23 @@ func TestSameWork(t *testing.T) {
 	if _, _, real, err := r.lookup(r.now(t.Context()), strings.Repeat("y", 255)); real || err != nil {
 		t.Errorf("a name that is too long: %v, %v", real, err)
 	}
+}
+
+// TestIndexOfAnother: a name that leads to the account of another is damage, whoever has sealed it.
+func TestIndexOfAnother(t *testing.T) {
+	r := newRig(t)
+	p := r.peer(one)
+	p.account("alice")
+	bob := p.account("bob").Session
+	err := kv.Update(t.Context(), r.spy.Engine, func(tx *kv.Tx) error {
+		return r.store.put(tx, labelName, r.store.nameKey("alice"), &idRecord{bob.Account})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = r.BeginLogin(t.Context(), &p.ch, p.start("alice"))
+	wantError(t, err, ErrDamaged)
+	p.mustLogin("bob", right())
 }
 
 // TestLookupTorn: an index without its account, as a reader beside a deletion can see it, is no account.

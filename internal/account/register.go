@@ -12,14 +12,14 @@ import (
 // names that break a rule.
 func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
 	kind := KindRegister
-	switch checked := start.Method == credential.MethodCheckedPassword; {
-	case s.c.Registration == RegistrationClosed:
+	switch mode, checked := s.Registration(), start.Method == credential.MethodCheckedPassword; {
+	case mode == RegistrationClosed:
 		return nil, Challenge{}, ErrRegistrationClosed
-	case s.c.Registration == RegistrationChecked && !checked:
+	case mode == RegistrationChecked && !checked:
 		return nil, Challenge{}, ErrPasswordNeeded
-	case s.c.Registration != RegistrationChecked && checked:
+	case mode != RegistrationChecked && checked:
 		return nil, Challenge{}, ErrRegistrationClosed
-	case s.c.Registration == RegistrationInvited && start.Code == nil:
+	case mode == RegistrationInvited && start.Code == nil:
 		return nil, Challenge{}, ErrInviteNeeded
 	case checked:
 		kind = KindRegisterChecked
@@ -100,7 +100,7 @@ func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []by
 	case <-ctx.Done():
 		return v, ErrOverloaded
 	}
-	if err := s.c.Policy.Check(a.name, password); err != nil {
+	if err := s.rules.Load().Policy.Check(a.name, password); err != nil {
 		return v, err
 	}
 	key, err := credential.Derive(password, s.c.Secrets.RealmID, a.name, a.salt, a.newKDF)
