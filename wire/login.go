@@ -65,10 +65,12 @@ func ParseAuthStart(b []byte) (m AuthStart, err error) {
 
 // wellFormed says whether the fields are those of the purpose.
 func (m *AuthStart) wellFormed() bool {
-	for i := 1; i < len(m.Offered); i++ {
-		if m.Offered[i-1] >= m.Offered[i] {
+	last := byte(MethodNone)
+	for _, method := range m.Offered {
+		if method <= last {
 			return false
 		}
+		last = method
 	}
 	named := bytes.IndexByte(m.Offered, uint8(m.Method)) >= 0 && len(m.Name) > 0
 	code := len(m.Token) == CodeIDSize
