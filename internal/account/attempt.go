@@ -35,6 +35,7 @@ type Start struct {
 type Attempt struct {
 	kind       Kind
 	name       string
+	account    ID // of the name when it began, or a made-up one
 	channel    *Channel
 	session    *Session // of an operation
 	lifetime   time.Duration
@@ -207,6 +208,9 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 		if err := s.clearFailures(tx, a.name); err != nil {
 			return err
 		}
+		if err := s.greet(ctx, tx, a, id); err != nil {
+			return err
+		}
 		session, err := change(tx, id, &r)
 		if err != nil {
 			return err
@@ -215,7 +219,7 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 	})
 	if reason != 0 && reason != Success {
 		// Nobody gets out of this by leaving: what was guessed is counted, whatever became of the connection.
-		return s.fail(context.WithoutCancel(ctx), a, reason)
+		return s.fail(context.WithoutCancel(ctx), a, debit.buckets, reason)
 	}
 	return err
 }
@@ -235,11 +239,11 @@ func judge(a *Attempt, alive, real, good bool, r *accountRecord) Outcome {
 }
 
 // fail counts a failure, durably, before it is told.
-func (s *Service) fail(ctx context.Context, a *Attempt, reason Outcome) error {
+func (s *Service) fail(ctx context.Context, a *Attempt, buckets []bucket, reason Outcome) error {
 	var wait time.Duration
 	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
 		var err error
-		if wait, err = s.addFailure(tx, a); err != nil {
+		if wait, err = s.addFailure(tx, a, buckets); err != nil {
 			return err
 		}
 		return s.audit(tx, Event{Kind: a.kind, Outcome: reason, Name: a.name, Address: a.channel.Address})

@@ -20,14 +20,18 @@ import (
 func TestDamage(t *testing.T) {
 	r := newRig(t)
 	p := r.peer(one)
-	alice, bob := p.account("alice"), p.account("bob")
-	p.fail("alice")
+	q := r.peer(one)
+	alice, bob := p.account("alice"), q.account("bob")
+	p.again().fail("alice")
+	r.peer(one).fail("alice")
 	r.peer(two).fail("bob")
+	statics := map[*Login]*Channel{alice: &p.ch, bob: &q.ch}
 	keyOf := func(l *Login) map[string][]byte {
 		s := l.Session
 		address := map[*Login]string{alice: one, bob: two}[l]
 		return map[string][]byte{
 			labelName: r.store.nameKey(s.Name), labelAccount: accountKey(s.Account), labelSession: sessionKey(s.Account, s.ID),
+			labelDevice:                deviceKey(s.Account, statics[l].Static),
 			"name " + labelThrottle:    r.store.throttleKey(throttleName, s.Name),
 			"address " + labelThrottle: r.store.throttleKey(throttleAddress, addressPrefix(netip.MustParseAddr(address))),
 		}
@@ -87,8 +91,10 @@ func damage(t *testing.T, r *rig, p *peer, l *Login, what string, key []byte, ki
 			_, results["sweep"] = r.Sweep(t.Context())
 		} else if what == labelName || what == labelAccount {
 			_, _, results["begin"] = r.BeginLogin(t.Context(), &p.ch, p.start("alice"))
-		} else {
+		} else if what == labelDevice {
 			_, results["login"] = p.login("alice", right())
+		} else {
+			_, results["login"] = r.peer(one).login("alice", right())
 		}
 		if what == labelAccount {
 			_, results["resume"] = p.again().resume(l.Token)

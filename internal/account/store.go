@@ -20,6 +20,7 @@ const (
 	spaceSession  = 's'
 	spaceThrottle = 't'
 	spaceAudit    = 'u'
+	spaceDevice   = 'd'
 )
 
 // Format is the number of the format of the store that this program writes.

@@ -33,11 +33,13 @@ func Identify(ctx context.Context, engine kv.Engine) (realmID [16]byte, format u
 
 // Counts are the records of a store.
 type Counts struct {
-	Accounts, Names, Sessions, Throttles, Events int
+	Accounts, Names, Sessions, Devices, Throttles, Events int
 }
 
 // Total is the number of all of them.
-func (c Counts) Total() int { return c.Accounts + c.Names + c.Sessions + c.Throttles + c.Events }
+func (c Counts) Total() int {
+	return c.Accounts + c.Names + c.Sessions + c.Devices + c.Throttles + c.Events
+}
 
 // Inspection is what Inspect has found.
 type Inspection struct {
@@ -60,6 +62,7 @@ var spaces = map[byte]space{
 	spaceName:     {labelName, 1 + 32, func(c *Counts) *int { return &c.Names }, func() record { return new(idRecord) }},
 	spaceAccount:  {labelAccount, 1 + 16, func(c *Counts) *int { return &c.Accounts }, func() record { return new(accountRecord) }},
 	spaceSession:  {labelSession, 1 + 16 + 16, func(c *Counts) *int { return &c.Sessions }, func() record { return new(sessionRecord) }},
+	spaceDevice:   {labelDevice, 1 + 16 + 16, func(c *Counts) *int { return &c.Devices }, func() record { return new(deviceRecord) }},
 	spaceThrottle: {labelThrottle, 2 + 16, func(c *Counts) *int { return &c.Throttles }, func() record { return new(throttleRecord) }},
 	spaceAudit:    {labelAudit, 1 + 8 + 8, func(c *Counts) *int { return &c.Events }, func() record { return new(Event) }},
 }

@@ -44,7 +44,7 @@ func TestInspect(t *testing.T) {
 			t.Errorf("with secrets %v: %+v", s != nil, found)
 		}
 		have := r.keys()
-		want := Counts{have[spaceAccount], have[spaceName], have[spaceSession], have[spaceThrottle], have[spaceAudit]}
+		want := Counts{have[spaceAccount], have[spaceName], have[spaceSession], have[spaceDevice], have[spaceThrottle], have[spaceAudit]}
 		if found.Counts != want || want.Accounts != 3 || want.Names != 3 || want.Sessions != 3 || want.Throttles == 0 || want.Events == 0 {
 			t.Errorf("found %+v, the store has %+v", found.Counts, want)
 		}
