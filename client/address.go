@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/noiseconn"
@@ -12,6 +14,9 @@ import (
 
 // DefaultPort is the port of an address that has none.
 const DefaultPort = 7022
+
+// maxHost is the length in bytes of the longest name in the DNS.
+const maxHost = 253
 
 // ParseAddress splits HOST[:PORT][#SHA256:…] into the address to dial, always with a port, and the
 // fingerprint that pins it, or "".
@@ -30,10 +35,18 @@ func ParseAddress(s string) (address, fingerprint string, err error) {
 			return "", "", fmt.Errorf("server address %q: want HOST:PORT", address)
 		}
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); host == "" || err != nil || n == 0 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || !isHost(host) {
 		return "", "", fmt.Errorf("server address %q: want HOST:PORT", address)
 	}
-	return net.JoinHostPort(host, port), fingerprint, nil
+	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), fingerprint, nil
+}
+
+// isHost says whether s can be a name or an IP address: one that can be shown, remembered and split off again.
+func isHost(s string) bool {
+	return 1 <= len(s) && len(s) <= maxHost && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == utf8.RuneError || r == ' ' || r == '[' || r == ']' || !unicode.IsPrint(r)
+	})
 }
 
 // CheckName returns a name as a server knows it, or the Rule that it breaks: for apps that want to know before they ask for a

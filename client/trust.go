@@ -23,8 +23,10 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	if err != nil {
 		return err
 	}
-	if err := noiseconn.VerifyCertificate(hello, static, clock(known)); err != nil {
+	if err := noiseconn.VerifyCertificate(hello, static, clock(known)); errors.Is(err, ErrCertificate) {
 		return err
+	} else if err != nil { // its times
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	switch {
 	case known == nil:

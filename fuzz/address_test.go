@@ -26,8 +26,11 @@ func addressSeeds(t testing.TB) (all []seed) {
 		add("auth.example:7022#" + strings.ToLower(s))
 	}
 	for _, s := range []string{
-		"", "auth.example", "127.0.0.1", "127.0.0.1:7022", "::1", "[::1]", "[::1]:22", "[fe80::1%eth0]:7022", "fe80::1%eth0", "localhost:0", "localhost:65535",
-		"localhost:65536", "localhost:", ":7022", ":", "[]", "[]:1", "localhost:http", "localhost:+1", "localhost:-1", "localhost:1:2", "a#", "a##", "#", "[::1", "::1]",
+		" ", "\x00", "a[b", "a:07022", strings.Repeat("a", 300) + ":1",
+		"", "auth.example", "127.0.0.1", "127.0.0.1:7022", "::1", "[::1]", "[::1]:22", "[fe80::1%eth0]:7022",
+		"fe80::1%eth0", "localhost:0", "localhost:65535",
+		"localhost:65536", "localhost:", ":7022", ":", "[]", "[]:1", "localhost:http", "localhost:+1", "localhost:-1",
+		"localhost:1:2", "a#", "a##", "#", "[::1", "::1]",
 		"[a]:1", "2001:db8::", "https://auth.example:7022/", "auth.example:7022 ",
 	} {
 		add(s)

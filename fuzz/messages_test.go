@@ -218,10 +218,15 @@ func accepted(t *testing.T, m message, b []byte) {
 		}
 	case *wire.SessionList:
 		again := wire.SessionList{ID: list.ID, More: list.More}
+		var last [16]byte
 		for s := range list.All() {
 			if len(s.Address) > wire.MaxAddress {
 				t.Fatalf("an address of %d bytes in a SessionList", len(s.Address))
 			}
+			if again.Count > 0 && bytes.Compare(last[:], s.ID[:]) >= 0 {
+				t.Fatalf("the sessions %x and %x in this order", last, s.ID)
+			}
+			last = s.ID
 			again.Add(&s)
 		}
 		if got := again.AppendTo(nil); again.Count != list.Count || !bytes.Equal(got, b) {

@@ -20,10 +20,14 @@ func nameSeeds(t testing.TB) (all []seed) {
 		}
 	}
 	for _, s := range []string{
-		"", "a", "A", "0", "-a", ".a", "a.b_c+d-e", "a b", "Ａｌｉｃｅ", "＋a", "ß", "ſ", "İ", "K", "ﬁ", "a\u0301", "é", "\u00ad", "\u200b", "\ufeffa", "אa", "a\u0660", "\x00", "a\x7f",
-		"\xff", "a\xc3", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("Ａ", 64), strings.Repeat("a", 256), strings.Repeat("a", 257), "\u1112\u1161\u11ab",
-		"correct horse battery staple", " leading", "trailing ", "no\u00a0break", "ideographic\u3000space", "tab\there", "line\nend", "\u212bngström", "🔑🔑🔑🔑",
-		strings.Repeat("p", 1024), strings.Repeat("p", 1025), strings.Repeat("ᄒ", 1365), strings.Repeat("\u3000", 1024), "\u0344", "\U0001d15e", "\u0f73\u0f71",
+		"", "a", "A", "0", "-a", ".a", "a.b_c+d-e", "a b", "Ａｌｉｃｅ", "＋a", "ß", "ſ", "İ", "K", "ﬁ", "a\u0301", "é",
+		"\u00ad", "\u200b", "\ufeffa", "אa", "a\u0660", "\x00", "a\x7f",
+		"\xff", "a\xc3", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("Ａ", 64),
+		strings.Repeat("a", 256), strings.Repeat("a", 257), "\u1112\u1161\u11ab",
+		"correct horse battery staple", " leading", "trailing ", "no\u00a0break", "ideographic\u3000space", "tab\there",
+		"line\nend", "\u212bngström", "🔑🔑🔑🔑",
+		strings.Repeat("p", 1024), strings.Repeat("p", 1025), strings.Repeat("ᄒ", 1365), strings.Repeat("\u3000", 1024),
+		"\u0344", "\U0001d15e", "\u0f73\u0f71",
 	} {
 		add(s)
 	}
@@ -123,8 +127,10 @@ func strengthSeeds(t testing.TB) (all []seed) {
 		add(v.of(t, "login_name")[0], s)
 	}
 	for _, s := range []string{
-		"password", "Password1", "p@ssw0rd", "qwertyuiop", "aaaaaaaa", "abcdefgh", "12345678", "1991-11-09", "alicealice", "ALICE", "Ａｌｉｃｅ", "Aa0Aa0Aa0", "correct horse battery staple",
-		"𝔭𝔞𝔰𝔰𝔴𝔬𝔯𝔡", "!@#$%^&*()", strings.Repeat("4bcd", 16), strings.Repeat("@", 64), strings.Repeat("é", 512), strings.Repeat("l1|!", 256), "eHMFFqRXPPxTqqLW",
+		"password", "Password1", "p@ssw0rd", "qwertyuiop", "aaaaaaaa", "abcdefgh", "12345678", "1991-11-09", "alicealice",
+		"ALICE", "Ａｌｉｃｅ", "Aa0Aa0Aa0", "correct horse battery staple",
+		"𝔭𝔞𝔰𝔰𝔴𝔬𝔯𝔡", "!@#$%^&*()", strings.Repeat("4bcd", 16), strings.Repeat("@", 64), strings.Repeat("é", 512),
+		strings.Repeat("l1|!", 256), "eHMFFqRXPPxTqqLW",
 	} {
 		add("alice", s)
 	}

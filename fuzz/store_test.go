@@ -62,6 +62,8 @@ func storeSeeds(t testing.TB) (all []seed) {
 		add(good)
 		add(good[:len(good)-3])
 		add(good + good)
+		first, last := strings.Index(good, "[\n")+1, strings.LastIndex(good, "]")
+		add(good[:last] + "," + good[first:]) // each entry twice
 		add("")
 		add("{}")
 		add(`{"version":1,"entries":[]}`)

@@ -32,7 +32,7 @@ func (r *request) register(ctx context.Context, name string, sendPassword bool) 
 		return err
 	}
 	r.answer(accountDocument{name, r.address}, "%s is registered at %s; to log in: authcli login %s\n", name, r.address, name)
-	return r.rememberDefault()
+	return r.rememberDefault(c.Fingerprint())
 }
 
 func (r *request) login(ctx context.Context, name string, save bool) error {
@@ -60,7 +60,7 @@ func (r *request) login(ctx context.Context, name string, save bool) error {
 	defer s.Close()
 	r.answer(sessionDocument{accountDocument{s.Name(), r.address}, s.Expires().UTC()},
 		"logged in as %s at %s until %s\n", clean(s.Name()), r.address, moment(s.Expires()))
-	return r.rememberDefault()
+	return r.rememberDefault(c.Fingerprint())
 }
 
 func (r *request) whoami(ctx context.Context) error {

@@ -17,7 +17,7 @@ input with --password-stdin, one a line; they are never arguments. Flags that st
 no flag follows a NAME.
 
 Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection, 4 server identity not trusted, 5 refused here,
-130 interrupted. With --json, errors are {"error": {"code", "message", "retry_after", "exit"}} on standard error.`
+6 storage failed, 130 interrupted. With --json, errors are {"error": {"code", "message", "retry_after", "exit"}} on standard error.`
 
 func (p *program) app() *cli.App {
 	app := &cli.App{

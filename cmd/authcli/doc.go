@@ -11,6 +11,7 @@
 //	3    no connection, or it was lost
 //	4    the server's identity is not trusted
 //	5    refused here: a rule of names or passwords, bad input, not logged in, a damaged home folder
+//	6    storage failed: the home folder cannot be read or written
 //	130  interrupted
 //
 // # JSON

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -21,6 +22,7 @@ const (
 	exitConnection  = 3
 	exitIdentity    = 4
 	exitLocal       = 5
+	exitStorage     = 6
 	exitInterrupted = 130
 )
 
@@ -94,6 +96,7 @@ var faults = []struct {
 	{store.ErrCorrupt, exitLocal, "home-damaged"},
 	{store.ErrNewer, exitLocal, "home-newer"},
 	{store.ErrPermissions, exitLocal, "home-permissions"},
+	{store.ErrBusy, exitLocal, "home-busy"},
 }
 
 // explain turns what a command ended with into a failure, at the one place where all of them pass.
@@ -104,6 +107,7 @@ func explain(ctx context.Context, address string, err error) *failure {
 		changed *client.IdentityChangedError
 		goodbye *client.GoodbyeError
 		rule    client.Rule
+		file    *fs.PathError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -131,6 +135,9 @@ func explain(ctx context.Context, address string, err error) *failure {
 			return errNotLoggedIn
 		}
 		return fail(known.exit, known.code, "%s", message)
+	}
+	if errors.As(err, &file) {
+		return fail(exitStorage, "storage", "storage failed: %s", message)
 	}
 	return local("failed", "%s", message)
 }
@@ -174,10 +181,4 @@ func connectionText(err error) string {
 		return op.Err.Error()
 	}
 	return strings.TrimPrefix(err.Error(), client.ErrConnection.Error()+": ")
-}
-
-// sessionEnded says whether the server no longer knows the session that was used.
-func sessionEnded(err error) bool {
-	return errors.Is(err, client.ErrSessionExpired) || errors.Is(err, client.ErrSessionRevoked) ||
-		errors.Is(err, client.ErrSessionMalformed)
 }

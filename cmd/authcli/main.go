@@ -23,6 +23,7 @@ const maxInput = 64 << 10
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	p := &program{
 		stdin: bufio.NewReader(io.LimitReader(stdin, maxInput)), stdout: &faultyWriter{w: stdout}, stderr: stderr,
 		typedAt: isTerminal(stdin), shownAt: isTerminal(stdout),

@@ -48,7 +48,10 @@ func (p *program) request(s settings, piped bool) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.store, err = store.Open(home); err != nil || r.server != "" {
+	if r.store, err = store.Open(home); err != nil && !errors.Is(err, store.ErrPermissions) {
+		err = local("home", "cannot use the home folder: %s", strings.TrimPrefix(err.Error(), "store: "))
+	}
+	if err != nil || r.server != "" {
 		return r, err
 	}
 	if r.server, err = r.store.Default(); err != nil {
@@ -118,7 +121,7 @@ func (r *request) held() (store.Session, error) {
 }
 
 // rememberDefault remembers the first server that was trusted as the one to go to from then on.
-func (r *request) rememberDefault() error {
+func (r *request) rememberDefault(fingerprint string) error {
 	known, err := r.store.Default()
 	if err != nil || known != "" {
 		return err
@@ -127,7 +130,7 @@ func (r *request) rememberDefault() error {
 		return err
 	}
 	if !r.json {
-		fmt.Fprintf(r.stdout, "%s is now the default server\n", r.address)
+		fmt.Fprintf(r.stdout, "%s is now the default server; its fingerprint is %s\n", r.address, fingerprint)
 	}
 	return nil
 }
@@ -141,10 +144,12 @@ func (r *request) password(ctx context.Context, prompt string) (string, error) {
 		}
 		return text, err
 	}
-	text, err := r.stdin.ReadString('\n')
+	text, err := await(ctx, func() (string, error) { return r.stdin.ReadString('\n') })
 	switch {
 	case errors.Is(err, io.EOF) && text == "":
 		return "", local("no-input", "standard input ended before a password")
+	case errors.Is(err, errInterrupted):
+		return "", err
 	case err != nil && !errors.Is(err, io.EOF):
 		return "", local("no-input", "cannot read standard input: %v", err)
 	}

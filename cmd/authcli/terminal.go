@@ -68,8 +68,6 @@ func (t *terminal) secret(ctx context.Context, prompt string) (string, error) {
 	return text, err
 }
 
-// ask reads a line from the terminal until it has one or ctx ends. Then the reader is left behind, since nothing wakes it: the
-// caller has to end the process.
 func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
 	if err := t.open(); err != nil {
 		return "", err
@@ -86,23 +84,30 @@ func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string,
 		defer t.printf("\n")
 		defer term.Restore(fd, before) // also if it was interrupted, or the shell would go on without echo
 	}
+	t.printf("%s", prompt)
+	text, err := await(ctx, func() (string, error) { return readLine(t.in) })
+	if err == errInterrupted && !hidden {
+		t.printf("\n")
+	}
+	return text, err
+}
+
+// await reads until there is something or ctx ends. Then the reader is left behind, since nothing wakes it: the caller has to
+// end the process.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
 	type answer struct {
 		text string
 		err  error
 	}
 	answered := make(chan answer, 1)
-	t.printf("%s", prompt)
 	go func() {
-		text, err := readLine(t.in)
+		text, err := read()
 		answered <- answer{text, err}
 	}()
 	select {
 	case a := <-answered:
 		return a.text, a.err
 	case <-ctx.Done():
-		if !hidden {
-			t.printf("\n")
-		}
 		return "", errInterrupted
 	}
 }

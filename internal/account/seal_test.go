@@ -216,7 +216,7 @@ func TestConfig(t *testing.T) {
 	c := r.config
 	c.KDF = credential.KDF{}
 	s, err := New(t.Context(), &c)
-	if err != nil || s.c.KDF != credential.DefaultKDF() || s.c.Policy != credential.DefaultPolicy() || s.Registration() != RegistrationOpen {
+	if err != nil || s.c.KDF != credential.DefaultKDF() || s.rules.Load().Policy != credential.DefaultPolicy() || s.Registration() != RegistrationOpen {
 		t.Errorf("defaults: %v", err)
 	}
 	c.Secrets.Wrapping[2] = [32]byte{}

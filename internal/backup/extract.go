@@ -16,6 +16,7 @@ type Staged struct {
 	Manifest *Manifest
 	Summary  Summary
 
+	keep   bool   // it is to be moved to its place, and so has to be durable
 	dir    string // what was unpacked
 	target string
 	made   []string // the parents that were missing, from below
@@ -27,7 +28,7 @@ func Extract(ctx context.Context, file, target string, accept func(*Manifest) er
 	if target, err = emptyPlace(target); err != nil {
 		return nil, err
 	}
-	s = &Staged{target: target}
+	s = &Staged{target: target, keep: true}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Discard())
@@ -37,7 +38,7 @@ func Extract(ctx context.Context, file, target string, accept func(*Manifest) er
 		if err := accept(m); err != nil {
 			return err
 		}
-		return s.make(".*.restore")
+		return s.makeFolders(".*.restore")
 	}
 	if s.Manifest, s.Summary, err = read(ctx, file, prepare, s.create, p); err != nil {
 		return s, err
@@ -72,8 +73,8 @@ func emptyPlace(target string) (string, error) {
 	return target, nil
 }
 
-// make makes the folder to unpack into, and the parents that it lacks.
-func (s *Staged) make(suffix string) error {
+// makeFolders makes the folder to unpack into, and the parents that it lacks.
+func (s *Staged) makeFolders(suffix string) error {
 	parent := filepath.Dir(s.target)
 	for dir := parent; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -101,6 +102,9 @@ func (s *Staged) create(f *File) (io.WriteCloser, error) {
 	file, err := os.OpenFile(filepath.Join(s.dir, filepath.FromSlash(f.Name)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if !s.keep {
+		return file, nil
 	}
 	return syncedFile{file}, nil
 }

@@ -18,7 +18,7 @@ func Verify(ctx context.Context, file string, keys func(*Staged) (*account.Secre
 		if err := Readable(m); err != nil {
 			return err
 		}
-		return s.make(".*.verify")
+		return s.makeFolders(".*.verify")
 	}
 	if s.Manifest, s.Summary, err = read(ctx, file, prepare, s.create, p); err != nil {
 		return s, found, err
