@@ -38,6 +38,7 @@ func (p *program) adminCommands() []*cli.Command {
 			p.adminCommand("list", "list the sessions of an account", "NAME", 1, checkPage, p.sessionList, pageFlags()...),
 			p.adminCommand("revoke", "end one session of an account, or all", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
+		p.auditCommand(),
 		p.statusCommand(),
 	}
 }

@@ -25,7 +25,7 @@ func fingerprintOf(k *keyfile.Keys) string {
 
 func secretsOf(k *keyfile.Keys) account.Secrets {
 	s := account.Secrets{
-		RealmID: k.RealmID, SaltKey: k.SaltKey, NameKey: k.NameKey,
+		RealmID: k.RealmID, SaltKey: k.SaltKey, NameKey: k.NameKey, AuditKey: k.AuditKey,
 		Wrapping: make(map[uint32][32]byte, len(k.WrappingKeys)), Current: k.CurrentWrapping,
 	}
 	for _, w := range k.WrappingKeys {

@@ -152,7 +152,7 @@ func (p *program) serve(ctx context.Context, f folder, kept config, o options, k
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	stopAdmin := serveAdmin(f, o.log, &admin.Operations{
-		Accounts: accounts, Status: f.running(l.Addr().String(), s.Connections), Checkpoint: f.checkpointer(engine),
+		Accounts: accounts, Identity: identityOf(keys), Status: f.running(l.Addr().String(), s.Connections), Checkpoint: f.checkpointer(engine),
 	})
 	defer stopAdmin()
 	p.announce(f, l.Addr(), fingerprintOf(keys), o.registration)

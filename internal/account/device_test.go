@@ -277,7 +277,7 @@ func TestLockDevice(t *testing.T) {
 			t.Errorf("unlocked: %+v, %v", u, err)
 		}
 		unlocks := 0
-		events, err := r.Events(t.Context(), time.Time{}, 10_000)
+		events, _, err := r.Events(t.Context(), EventQuery{}, ID{}, 10_000)
 		for _, e := range events {
 			if e.Kind == KindAdminUnlock {
 				unlocks++

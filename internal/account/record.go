@@ -18,6 +18,8 @@ const (
 	labelThrottle = "throttle"
 	labelAudit    = "audit"
 	labelDevice   = "device"
+	labelLink     = "link"
+	labelHead     = "head"
 )
 
 const flagDisabled = 1 << 0

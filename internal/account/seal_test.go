@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -228,11 +229,14 @@ func TestConfig(t *testing.T) {
 // TestRecords: a record is read as a whole.
 func TestRecords(t *testing.T) {
 	events := []record{
-		&Event{Kind: KindLogin, Outcome: Success, Account: ID{1}, Session: ID{2}, Name: "alice", Address: netip.MustParseAddr(six)},
-		&Event{Kind: KindDelete, Outcome: Disabled},
+		&Event{Time: time.Unix(7, 8), Last: time.Unix(9, 1), Count: 3, Kind: KindLogin, Outcome: Success, Account: ID{1}, Session: ID{2}, Name: "alice", Address: netip.MustParseAddr(six)},
+		&Event{Time: time.Unix(0, 0), Last: time.Unix(0, 1), Kind: KindDelete, Outcome: Disabled},
 	}
 	id := idRecord{ID{1, 2}}
 	for _, r := range append(events,
+		&headRecord{floor: point{1, [32]byte{2}, ID{3}}, tip: point{4, [32]byte{5}, ID{6}}, mac: [32]byte{7}},
+		&linkRecord{prev: [32]byte{1}, from: ID{2}, to: ID{3}, events: []linkEvent{{ID{4}, [32]byte{5}}, {ID{6}, [32]byte{7}}}, mac: [32]byte{8}},
+		&deviceRecord{seen: 1, throttleRecord: throttleRecord{failures: 2, last: 3, row: 4}},
 		&id,
 		&accountRecord{
 			name: "alice", method: credential.MethodPassword, verifier: verifierOf(right()),

@@ -21,6 +21,8 @@ const (
 	spaceThrottle = 't'
 	spaceAudit    = 'u'
 	spaceDevice   = 'd'
+	spaceLink     = 'l'
+	spaceHead     = 'h'
 )
 
 // Format is the number of the format of the store that this program writes.

@@ -33,12 +33,12 @@ func Identify(ctx context.Context, engine kv.Engine) (realmID [16]byte, format u
 
 // Counts are the records of a store.
 type Counts struct {
-	Accounts, Names, Sessions, Devices, Throttles, Events int
+	Accounts, Names, Sessions, Devices, Throttles, Events, Links int
 }
 
 // Total is the number of all of them.
 func (c Counts) Total() int {
-	return c.Accounts + c.Names + c.Sessions + c.Devices + c.Throttles + c.Events
+	return c.Accounts + c.Names + c.Sessions + c.Devices + c.Throttles + c.Events + c.Links
 }
 
 // Inspection is what Inspect has found.
@@ -64,6 +64,8 @@ var spaces = map[byte]space{
 	spaceSession:  {labelSession, 1 + 16 + 16, func(c *Counts) *int { return &c.Sessions }, func() record { return new(sessionRecord) }},
 	spaceDevice:   {labelDevice, 1 + 16 + 16, func(c *Counts) *int { return &c.Devices }, func() record { return new(deviceRecord) }},
 	spaceThrottle: {labelThrottle, 2 + 16, func(c *Counts) *int { return &c.Throttles }, func() record { return new(throttleRecord) }},
+	spaceLink:     {labelLink, 1 + 8, func(c *Counts) *int { return &c.Links }, func() record { return new(linkRecord) }},
+	spaceHead:     {labelHead, 1, func(c *Counts) *int { return &c.Links }, func() record { return new(headRecord) }},
 	spaceAudit:    {labelAudit, 1 + 8 + 8, func(c *Counts) *int { return &c.Events }, func() record { return new(Event) }},
 }
 

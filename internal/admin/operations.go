@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 
@@ -18,12 +19,14 @@ type Doer interface {
 // Operations is what the operations work on. What needs a part that is nil is unavailable.
 type Operations struct {
 	Accounts *account.Service
+	Identity ed25519.PrivateKey // signs checkpoints of the audit chain
 	Status   func(context.Context) (*Status, error)
 	// Checkpoint copies the database into the folder "checkpoint" of the data folder.
 	Checkpoint func(context.Context) (*Checkpoint, error)
 }
 
 func (o *Operations) hasAccounts() bool { return o.Accounts != nil }
+func (o *Operations) hasAudit() bool    { return o.Accounts != nil && o.Identity != nil }
 func (o *Operations) hasStatus() bool   { return o.Status != nil }
 
 // operation is a row of the table.
@@ -48,6 +51,10 @@ var table = map[string]operation{
 	"user.enable":  {true, (*Operations).hasAccounts, on((*Operations).userEnable)},
 	"user.unlock":  {true, (*Operations).hasAccounts, on((*Operations).userUnlock)},
 	"user.delete":  {true, (*Operations).hasAccounts, on((*Operations).userDelete)},
+
+	"audit.list":       {false, (*Operations).hasAccounts, on((*Operations).auditList)},
+	"audit.verify":     {false, (*Operations).hasAudit, on((*Operations).auditVerify)},
+	"audit.checkpoint": {false, (*Operations).hasAudit, on((*Operations).auditCheckpoint)},
 
 	"session.list":       {false, (*Operations).hasAccounts, on((*Operations).sessionList)},
 	"session.revoke":     {true, (*Operations).hasAccounts, on((*Operations).sessionRevoke)},
