@@ -26,6 +26,8 @@
 //	occupy VAR                         binds a port until the script ends, and sets a variable to its address
 //	hold NAME ADDRESS USER FILE        logs in with the password in a file, and keeps the connection
 //	released NAME                      waits until the server has ended that connection; with !: it serves on
+//	auditchain DIR DURATION            chains the audit records of a folder whose server is stopped, as if that time had passed
+//	audittamper DIR SPACE WHAT         "delete", "change", "insert" or "swap" of the first records of a space of the database
 //
 // Whatever waits gives up after patience, and what was started ends with the script.
 package cmd_test

@@ -195,7 +195,7 @@ func TestStorageFails(t *testing.T) {
 
 // Results are told from the last line by their first field.
 func TestResultsAreNotFinal(t *testing.T) {
-	for _, result := range []any{&User{}, &Session{}, &Status{}} {
+	for _, result := range []any{&User{}, &Session{}, &Status{}, &AuditEvent{}, &AuditReport{}, &account.AuditCheckpoint{}} {
 		text, err := json.Marshal(result)
 		if err != nil {
 			t.Fatal(err)
@@ -244,7 +244,7 @@ func TestListPages(t *testing.T) {
 // The table's names and codes are part of the protocol: this holds them.
 func TestNamesAreStable(t *testing.T) {
 	want := []string{
-		"session.list", "session.revoke", "session.revoke-all", "status",
+		"audit.checkpoint", "audit.list", "audit.verify", "session.list", "session.revoke", "session.revoke-all", "status",
 		"user.delete", "user.disable", "user.enable", "user.list", "user.show", "user.unlock",
 	}
 	have := slices.Collect(maps.Keys(table))
