@@ -40,12 +40,13 @@ var rooms = map[string]struct{ ours, others string }{
 	"internal/admin":   {"internal/account", "golang.org/x/sys"},
 	"client/store":     {"", "github.com/gofrs/flock"},
 
-	"server": {"wire noiseconn credential internal/account", ""},
-	"client": {"wire noiseconn credential client/store", ""},
+	"server":           {"wire noiseconn credential internal/account", ""},
+	"internal/metrics": {"kv server", "github.com/prometheus/client_golang"},
+	"client":           {"wire noiseconn credential client/store", ""},
 
 	"cmd": {}, // the tests that drive both commands
 	"cmd/authsrv": {
-		"server internal/account internal/admin internal/backup internal/keyfile kv kv/pebblekv token credential noiseconn",
+		"server internal/account internal/admin internal/backup internal/keyfile internal/metrics kv kv/pebblekv token credential noiseconn",
 		"github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys github.com/gofrs/flock " +
 			"github.com/BurntSushi/toml",
 	},
@@ -58,12 +59,13 @@ var rooms = map[string]struct{ ours, others string }{
 
 // owners are the modules that only one room may name, but for rooms for tests: so that what it does with them can be replaced there.
 var owners = map[string]string{
-	"github.com/flynn/noise":           "noiseconn",
-	"github.com/cloudflare/circl":      "noiseconn",
-	"github.com/cockroachdb/pebble/v2": "kv/pebblekv",
-	"github.com/go-jose/go-jose/v4":    "token",
-	"github.com/trustelem/zxcvbn":      "credential",
-	"filippo.io/age":                   "internal/keyfile",
+	"github.com/flynn/noise":              "noiseconn",
+	"github.com/cloudflare/circl":         "noiseconn",
+	"github.com/cockroachdb/pebble/v2":    "kv/pebblekv",
+	"github.com/go-jose/go-jose/v4":       "token",
+	"github.com/trustelem/zxcvbn":         "credential",
+	"filippo.io/age":                      "internal/keyfile",
+	"github.com/prometheus/client_golang": "internal/metrics",
 }
 
 // judge says what is wrong with an import of a package of ours, or returns "".

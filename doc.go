@@ -1,4 +1,3 @@
-// Package authsrv holds no code: it is where the tests of the house stand, which of its packages may import which above all.
-//
-// An app imports the package client; the protocol is in docs/PROTOCOL.md.
+// Package authsrv holds no code: only the tests that look at the whole repository, such as which package may import
+// which (arch_test.go). README.md has the map.
 package authsrv

@@ -43,7 +43,8 @@ type Config struct {
 	Rand   io.Reader                                                            // nil: crypto/rand
 }
 
-// A Client is a connection to a server, to register, log in or resume on. It is safe for concurrent
+// A Client is a connection to a server, to register, log in or resume on. After an error it can be used again: where
+// its connection can't be, it makes another, and judges the server's identity anew. It is safe for concurrent
 // use, by one call at a time. Once a Session came of it, the connection is the Session's.
 type Client struct {
 	c       Config
@@ -58,7 +59,7 @@ type Client struct {
 	static  noiseconn.StaticKey        // what M3 carried
 	account string                     // whose key that is
 	starts  int                        // attempts on this connection
-	pending bool                       // an attempt was begun, and its end has not been seen
+	pending bool                       // an attempt was begun and its end has not been seen: the connection is of no more use
 	hello   wire.ServerHello
 	shaken  time.Time // when hello came
 	used    bool      // became a Session, or is closed
@@ -158,13 +159,14 @@ func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
 func (c *Client) send(ctx context.Context, start *wire.AuthStart, account string, device *[32]byte) error {
 	payload := start.AppendTo(nil)
 	defer clear(payload)
-	c.pending = true
 	if !c.fit(account, device) {
 		c.raw.Close()
+		c.pending = true // nothing has begun, but there is no connection either
 		if err := c.shake(ctx); err != nil {
 			return err
 		}
 	}
+	c.pending = true
 	c.starts++
 	if c.conn != nil {
 		return c.write(ctx, payload)
@@ -183,7 +185,7 @@ func (c *Client) send(ctx context.Context, start *wire.AuthStart, account string
 
 // fit says whether the connection is good for one more attempt: no two accounts share a key.
 func (c *Client) fit(account string, device *[32]byte) bool {
-	if time.Since(c.shaken) > maxRest {
+	if c.pending || time.Since(c.shaken) > maxRest {
 		return false
 	}
 	return c.conn == nil || c.starts < maxStarts && c.account == account && (device == nil || *device == c.static.Private)
@@ -240,10 +242,9 @@ func within(ctx context.Context, conn net.Conn, run func() error) error {
 	return nil
 }
 
-// fail closes a connection on which an attempt was begun and not ended.
+// fail closes a connection on which an attempt was begun and not ended: the next one gets another.
 func (c *Client) fail(err error) error {
 	if c.pending {
-		c.used = true
 		c.raw.Close()
 	}
 	return err

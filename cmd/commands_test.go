@@ -48,6 +48,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"released":    released,
 	"auditchain":  auditChain,
 	"audittamper": auditTamper,
+	"hangup":      hangup,
+	"readmatch":   readmatch,
+	"get":         get,
+	"manager":     manager,
 }
 
 // state is what one script has started and remembers.

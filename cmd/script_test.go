@@ -28,6 +28,10 @@
 //	released NAME                      waits until the server has ended that connection; with !: it serves on
 //	auditchain DIR DURATION            chains the audit records of a folder whose server is stopped, as if that time had passed
 //	audittamper DIR SPACE WHAT         "delete", "change", "insert" or "swap" of the first records of a space of the database
+//	hangup NAME                        sends SIGHUP
+//	readmatch VAR PATTERN FILE         waits until the file matches, and sets a variable to what is in the pattern's parentheses
+//	get STATUS URL FILE                asks over HTTP until the answer has that status, and writes its body to the file
+//	manager FILE                       is a service manager: sets NOTIFY_SOCKET, and writes what it is told to the file
 //
 // Whatever waits gives up after patience, and what was started ends with the script.
 package cmd_test
@@ -156,6 +160,7 @@ func needsBroken(t *testing.T, file string) string {
 var passed = []string{
 	"PATH", "HOME", "USERPROFILE", "LOCALAPPDATA", "SYSTEMROOT", "TMPDIR", "TMP", "WORK", "TERM", "GOCOVERDIR",
 	"XDG_DATA_HOME", "XDG_CONFIG_HOME", "CREDENTIALS_DIRECTORY", "AUTHCLI_SERVER", "AUTHCLI_HOME",
+	"AUTHSRV_DATA", "AUTHSRV_LISTEN", "AUTHSRV_CONFIG", "AUTHSRV_REGISTRATION", "NOTIFY_SOCKET", "WATCHDOG_USEC",
 }
 
 func setup(env *testscript.Env) error {

@@ -64,7 +64,7 @@ func TestLobbyIsFull(t *testing.T) {
 					p.send(p.proof(alice))
 					p.takeWelcome()
 					crowd(3 * places)
-					t.Log(srv.Log.String()); p.plain(wire.TypeWhoAmI, wire.TypeAccount) // who is logged in is not in the lobby
+					p.plain(wire.TypeWhoAmI, wire.TypeAccount) // who is logged in is not in the lobby
 				})
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,20 +34,21 @@ func (p *peer) expectAge(began time.Time, want time.Duration) {
 }
 
 func TestHandshakeDeadline(t *testing.T) {
+	var dripping sync.WaitGroup
 	for name, say := range map[string]func(*testing.T, net.Conn){
 		"silent":         func(*testing.T, net.Conn) {},
 		"half a preface": func(_ *testing.T, c net.Conn) { c.Write([]byte("auth")) },
 		"preface":        func(_ *testing.T, c net.Conn) { c.Write([]byte("auth\x01\x01\x00\x00")) },
 		"drips": func(_ *testing.T, c net.Conn) {
 			m1 := append([]byte("auth\x01\x01\x00\x00\x00\x20"), make([]byte, 32)...)
-			go func() {
+			dripping.Go(func() {
 				for i := range m1 {
 					time.Sleep(time.Second)
 					if _, err := c.Write(m1[i : i+1]); err != nil {
 						return
 					}
 				}
-			}()
+			})
 		},
 		"no M3": func(t *testing.T, c net.Conn) {
 			if _, _, err := noiseconn.Client(c, nil).Hello(t.Context()); err != nil {
@@ -67,7 +69,9 @@ func TestHandshakeDeadline(t *testing.T) {
 				if len(rest) != 0 {
 					t.Errorf("the server said %x", rest)
 				}
-				if age := time.Since(began); age != 5*time.Second && name != "does not take M2" {
+				age := time.Since(began)
+				dripping.Wait()
+				if age != 5*time.Second && name != "does not take M2" {
 					t.Errorf("closed after %v", age)
 				}
 			})

@@ -39,6 +39,16 @@ func (l *live) leave(ss *session) {
 	}
 }
 
+// count returns how many connections are logged in.
+func (l *live) count() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, of := range l.sessions {
+		n += len(of)
+	}
+	return n
+}
+
 // has says whether ss is there with a session.
 func (l *live) has(ss *session, login *account.Session) bool {
 	l.mu.Lock()

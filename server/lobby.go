@@ -22,9 +22,18 @@ type queue struct {
 	crowds map[netip.Prefix]int
 }
 
-func (l *lobby) init(size int) {
+func (l *lobby) init() {
 	for i := range l.halves {
-		l.halves[i] = queue{max: (size + 1) / 2, crowds: make(map[netip.Prefix]int)}
+		l.halves[i].crowds = make(map[netip.Prefix]int)
+	}
+}
+
+// resize makes room for as many, or less: nobody goes for it at once.
+func (l *lobby) resize(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.halves {
+		l.halves[i].max = (size + 1) / 2
 	}
 }
 

@@ -53,6 +53,7 @@ func (ss *session) finishLogin(ctx context.Context, m *wire.Proof) (message, err
 
 func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, error) {
 	l, err := ss.server.c.Accounts.Resume(ctx, &ss.channel, m.ClientNonce, string(m.Token))
+	ss.server.seen.attempt("resume", err)
 	if err != nil {
 		ss.log.Info("resume", "outcome", outcome(err))
 		return nil, err
@@ -89,6 +90,7 @@ func (ss *session) join(ctx context.Context, session *account.Session) {
 // logAttempt writes the line of an attempt. A name is in it only where there is an account of that name: others are often a
 // password in the wrong field.
 func (ss *session) logAttempt(what string, a *account.Attempt, err error) {
+	ss.server.seen.attempt(what, err)
 	log := ss.log.With("outcome", outcome(err))
 	var denied *account.Denied
 	exists := err == nil || errors.Is(err, account.ErrNameTaken) ||

@@ -37,6 +37,7 @@ func (ss *session) operate(ctx context.Context, what string, id uint32, do func(
 	}
 	ss.server.live.leave(ss)
 	next, err := do(a)
+	ss.server.seen.attempt(what, err)
 	ss.log.Info(what, "outcome", outcome(err), "name", ss.login.Name)
 	switch {
 	case err != nil:

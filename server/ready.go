@@ -49,6 +49,7 @@ func (ss *session) logout(ctx context.Context, m *wire.Plain) (message, error) {
 		ss.join(ctx, ss.login)
 		return nil, err
 	}
+	ss.server.seen.attempt("logout", nil)
 	ss.log.Info("logout", "outcome", outcome(nil), "name", ss.login.Name)
 	ss.goodbye = wire.CodeLoggedOut
 	return wire.Plain{Type: wire.TypeDone, ID: m.ID}, nil

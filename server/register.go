@@ -12,7 +12,7 @@ import (
 func (ss *session) beginRegister(ctx context.Context, m *wire.AuthStart) (message, error) {
 	a, c, err := ss.server.c.Accounts.BeginRegister(ctx, &ss.channel, startOf(m))
 	if err != nil {
-		ss.log.Info("register", "outcome", outcome(err))
+		ss.logAttempt("register", nil, err)
 		return nil, err
 	}
 	ss.attempt = a

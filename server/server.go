@@ -27,7 +27,8 @@ type Config struct {
 
 	Logger *slog.Logger // nil: none
 
-	// MaxConnections bounds all connections; who comes after is told that the server is overloaded. 0: 20,000.
+	// These three SetRules changes later. MaxConnections bounds all connections; who comes after is told that the server is
+	// overloaded. 0: 20,000.
 	MaxConnections int
 	// MaxHandshakes bounds the connections that are not logged in: one half of it those that have not shaken hands, the other
 	// half those that have. Where that is reached, the one that has waited for longest gives way, of the address with
@@ -58,10 +59,12 @@ const (
 
 // A Server serves connections until it is shut down.
 type Server struct {
-	c     Config
+	c     Config // but for what is in rules
+	rules atomic.Pointer[Rules]
 	node  node
 	lobby lobby
 	live  live
+	seen  counters
 
 	open     atomic.Int64 // connections
 	draining atomic.Bool
@@ -90,21 +93,13 @@ func New(c *Config) (*Server, error) {
 	if s.c.Logger == nil {
 		s.c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if s.c.MaxConnections == 0 {
-		s.c.MaxConnections = defaultMaxConns
-	}
-	if s.c.MaxHandshakes == 0 {
-		s.c.MaxHandshakes = defaultLobby
-	}
-	if s.c.MaxConnections < 0 || s.c.MaxHandshakes < 0 || s.c.Grace < 0 {
-		return nil, errors.New("server: a limit is negative")
-	}
-	if s.c.Grace == 0 {
-		s.c.Grace = defaultGrace
-	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
-	s.lobby.init(s.c.MaxHandshakes)
+	s.lobby.init()
+	if err := s.SetRules(Rules{c.MaxConnections, c.MaxHandshakes, c.Grace}); err != nil {
+		return nil, err
+	}
+	s.seen.init()
 	s.live.sessions = make(map[account.ID]map[*session]*account.Session)
 	return s, nil
 }
@@ -169,7 +164,8 @@ func (s *Server) take(conn net.Conn) {
 	s.sessions[ss] = struct{}{}
 	s.connections.Go(func() {
 		defer s.forget(ss)
-		if s.open.Add(1) > int64(s.c.MaxConnections) {
+		if s.open.Add(1) > int64(s.rules.Load().MaxConnections) {
+			s.seen.handshake("overloaded")
 			ss.refuse(s.ctx, wire.CodeOverloaded)
 			return
 		}
@@ -250,7 +246,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	for _, ss := range open {
-		ss.drain(s.c.Grace)
+		ss.drain(s.rules.Load().Grace)
 	}
 
 	gone := make(chan struct{})

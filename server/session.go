@@ -38,10 +38,11 @@ type session struct {
 
 	shaken atomic.Bool // shared: the handshake is done
 
-	mu      sync.Mutex // guards what follows, which is shared
-	inside  bool       // the next read is one in Ready
-	woken   wire.Code  // why the connection is to end; 0: it is not
-	drained time.Time  // until when a login may still finish; zero: the server is not stopping
+	mu       sync.Mutex // guards what follows, which is shared
+	admitted bool       // it has left the lobby
+	inside   bool       // the next read is one in Ready
+	woken    wire.Code  // why the connection is to end; 0: it is not
+	drained  time.Time  // until when a login may still finish; zero: the server is not stopping
 }
 
 // message is what a handler answers with.
@@ -75,21 +76,18 @@ func newSession(s *Server, conn net.Conn) *session {
 // serve leads the connection from its first byte to its last.
 func (ss *session) serve(ctx context.Context) {
 	defer ss.raw.Close()
-	if evicted := ss.server.lobby.enter(ss); evicted != nil {
-		evicted.wake(wire.CodeOverloaded)
-	}
+	ss.server.lobby.enter(ss).evict()
 	defer ss.server.lobby.leave(ss)
 	ss.raw.SetWriteDeadline(ss.began.Add(handshakeTime))
 	ss.setReadDeadline(ss.began.Add(handshakeTime))
 	payload, err := ss.handshake(ctx)
+	ss.server.seen.handshake(ss.handshakeOutcome(err))
 	if err != nil {
 		ss.log.Debug("handshake failed", "error", err)
 		return
 	}
-	if evicted := ss.server.lobby.shaken(ss); evicted != nil {
-		evicted.wake(wire.CodeOverloaded)
-	}
-	ss.log.Debug("connect")
+	ss.server.lobby.shaken(ss).evict()
+	ss.log.Info("connect")
 	for msg := payload; msg != nil; msg = ss.next() {
 		if !ss.step(ctx, msg) {
 			return
@@ -129,6 +127,23 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 	ss.shaken.Store(true)
 	ss.frames, ss.bytes = 2, wire.PrefaceSize+2*wire.FrameHeaderSize+32+48+len(payload)+noiseconn.Overhead
 	return payload, nil
+}
+
+// handshakeOutcome is how a handshake ended, as a word.
+func (ss *session) handshakeOutcome(err error) string {
+	switch {
+	case err == nil:
+		return account.Success.String()
+	case errors.Is(err, noiseconn.ErrVersion):
+		return wire.CodeVersion.Name()
+	case ss.wokenBy() != 0: // evicted, or the server stops
+		return ss.wokenBy().Name()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "disconnect"
+	}
+	return "failed"
 }
 
 // refuse sends the refusal in clear to a client that there is no room for. Who is no client gets none.
@@ -199,9 +214,11 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		}
 	}
 	before := ss.state
+	began := time.Now()
 	ctx, cancel := ss.deadline(ctx)
 	answer, err := row.handle(ss, ctx, msg)
 	cancel()
+	ss.server.seen.request(e.Type, time.Since(began))
 	if errors.Is(err, wire.ErrMalformed) {
 		ss.log.Info("malformed message", "state", ss.state.String(), "message", e.Type.String())
 		return false
@@ -210,13 +227,13 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		ss.state = row.other
 		answer = ss.refusal(e, msg, before, err)
 	}
+	if before != ready && ss.state == ready {
+		ss.admit()
+	}
 	if answer != nil && !ss.write(answer) {
 		return false
 	}
 	switch {
-	case before != ready && ss.state == ready:
-		ss.server.lobby.leave(ss)
-		ss.raw.SetWriteDeadline(time.Time{})
 	case ss.denied >= maxDenied && before == ready:
 		return ss.end(wire.CodeLimit)
 	case ss.denied >= maxDenied:
@@ -349,6 +366,30 @@ func (ss *session) wakeLocked(code wire.Code) {
 	if ss.woken == 0 {
 		ss.woken = code
 		ss.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// evict wakes who has to make room in the lobby; nil is nobody.
+func (ss *session) evict() {
+	if ss == nil {
+		return
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if !ss.admitted && ss.woken == 0 {
+		ss.wakeLocked(wire.CodeOverloaded)
+		ss.server.seen.eviction()
+	}
+}
+
+// admit takes who is logged in out of the lobby. An eviction that came too late is void.
+func (ss *session) admit() {
+	ss.server.lobby.leave(ss)
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.admitted = true
+	if ss.woken == wire.CodeOverloaded {
+		ss.woken = 0 // the next read sets its deadline anew
 	}
 }
 

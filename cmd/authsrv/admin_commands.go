@@ -71,7 +71,7 @@ func (p *program) group(name, about string, below ...*cli.Command) *cli.Command 
 func (p *program) adminCommand(name, about, arguments string, least int, check func(*cli.Context) error, ask func(*cli.Context, admin.Doer) error, flags ...cli.Flag) *cli.Command {
 	return positional(&cli.Command{
 		Name: name, Usage: about, Description: adminDescription, ArgsUsage: arguments,
-		Flags: append(flags, dataFlag(), passphraseFlag(), jsonFlag()),
+		Flags: append(flags, dataFlag(), configFlag(), passphraseFlag(), jsonFlag()),
 		Action: func(c *cli.Context) error {
 			if check != nil {
 				if err := check(c); err != nil {
@@ -241,7 +241,7 @@ func listing[T any](p *program, c *cli.Context, d admin.Doer, op string, params 
 
 func (p *program) statusCommand() *cli.Command {
 	return positional(&cli.Command{
-		Name: "status", Usage: "show whether and how the server runs", UsageText: "authsrv status [flags]", Flags: []cli.Flag{dataFlag(), jsonFlag()},
+		Name: "status", Usage: "show whether and how the server runs", UsageText: "authsrv status [flags]", Flags: []cli.Flag{dataFlag(), configFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			return p.asking(c, false, func(d admin.Doer) error {
 				return d.Do(c.Context, admin.NewRequest("status", nil), func(result json.RawMessage) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -35,6 +34,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.runCommand(),
 			p.initCommand(),
+			p.configCommand(),
 			p.fingerprintCommand(),
 			p.sealCommand(),
 			p.unsealCommand(),
@@ -122,18 +122,6 @@ func onUsageError(c *cli.Context, err error, isSubcommand bool) error {
 
 // Flags that several commands have.
 
-func dataFlag() cli.Flag {
-	fallback := "$XDG_DATA_HOME/authsrv, else ~/.local/share/authsrv"
-	if runtime.GOOS == "windows" {
-		fallback = `%LocalAppData%\authsrv`
-	}
-	return &cli.StringFlag{Name: "data", Usage: "the data folder is `DIR`", DefaultText: fallback}
-}
+func dataFlag() cli.Flag { return settingFlag("data") }
 
-func passphraseFlag() cli.Flag {
-	return &cli.StringFlag{Name: "passphrase-file", Usage: "the key file is sealed with the one line in `FILE`"}
-}
-
-func listenFlag(text string) cli.Flag {
-	return &cli.StringFlag{Name: "listen", Usage: text, DefaultText: defaultListen}
-}
+func passphraseFlag() cli.Flag { return settingFlag("passphrase_file") }

@@ -33,13 +33,13 @@ func (p *program) backupCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "backup",
 		Usage:     "write a backup of the data folder into one file",
-		UsageText: "authsrv backup [--data DIR] [--no-keys] [--replace] [--passphrase-file FILE] [--json] FILE",
+		UsageText: "authsrv backup [--data DIR] [--config FILE] [--no-keys] [--replace] [--passphrase-file FILE] [--json] FILE",
 		ArgsUsage: "FILE",
 		Description: "It works while the server runs, and when it is stopped. What is written is read back and verified before it takes its place.\n" +
 			"The key file goes into it as it stands: who has a backup with a key file that is not sealed has everything.\n" +
 			"A sealed key file needs the passphrase only for opening every record; without it their form alone is verified.",
 		Flags: []cli.Flag{
-			dataFlag(),
+			dataFlag(), configFlag(),
 			&cli.BoolFlag{Name: "no-keys", Usage: "leave out the key file: a restore needs it from elsewhere"},
 			&cli.BoolFlag{Name: "replace", Usage: "replace FILE, if it is there"},
 			passphraseFlag(), jsonFlag(),

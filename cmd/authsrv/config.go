@@ -1,68 +1,260 @@
 package main
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
-	"net"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/BurntSushi/toml"
+	"github.com/urfave/cli/v2"
 )
 
-const defaultListen = "127.0.0.1:7022"
+// Where a value comes from, from the first that is asked to the last.
+const (
+	fromFlag        = "flag"
+	fromEnvironment = "environment"
+	fromFile        = "file"
+	fromDefault     = "default"
+)
 
-// config is authsrv.toml in the data folder: what the first run was told, and later ones keep to.
-type config struct {
-	Listen string `toml:"listen"`
+// configuration is every setting, each with where its value comes from.
+type configuration struct {
+	settings
+	folder folder
+	file   *configFile
+	values []value // by the table
 }
 
-// readConfig returns the zero config where there is no file yet.
-func (f folder) readConfig() (c config, err error) {
-	text, err := os.ReadFile(f.config())
-	if errors.Is(err, fs.ErrNotExist) {
-		return config{}, nil
+type value struct {
+	text  string
+	from  string
+	where string // the flag, the variable, or the file with its line
+}
+
+// configFile is a file as it stands.
+type configFile struct {
+	name    string
+	chosen  bool // by --config or AUTHSRV_CONFIG; else it is the data folder's own, which need not be there
+	present bool
+	text    string
+	values  map[string]any
+}
+
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", Usage: "the configuration is `FILE`", DefaultText: "authsrv.toml in the data folder"}
+}
+
+// readConfig reads a file, and judges its form.
+func readConfig(name string, chosen bool) (*configFile, error) {
+	f := &configFile{name: name, chosen: chosen}
+	text, err := os.ReadFile(name)
+	if !chosen && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) { // a data folder that is a file is told of later
+		return f, nil
 	} else if err != nil {
-		return config{}, local(err)
+		return nil, fail(exitLocal, "cannot read the configuration: %w", err)
 	}
-	meta, err := toml.Decode(string(text), &c)
-	if err != nil {
-		return config{}, fail(exitLocal, "%s cannot be read: %w", f.config(), err)
+	f.present, f.text = true, string(text)
+	_, err = toml.Decode(f.text, &f.values)
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		return nil, fail(exitLocal, "%s:%d: %s", name, syntax.Position.Line, syntax.Message)
+	} else if err != nil {
+		return nil, fail(exitLocal, "%s: %w", name, err)
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return config{}, fail(exitLocal, "%s has the unknown key %q", f.config(), unknown[0].String())
-	}
-	if c.Listen != "" || meta.IsDefined("listen") {
-		if err := checkListen(c.Listen); err != nil {
-			return config{}, fail(exitLocal, "%s: listen: %w", f.config(), err)
+	return f, nil
+}
+
+// where names the file and the line of a key.
+func (f *configFile) where(key string) string {
+	for i, line := range strings.Split(f.text, "\n") {
+		left, _, _ := strings.Cut(line, "=")
+		if left = strings.TrimLeft(left, " \t["); strings.Trim(left, "\"' \t\r]") == key {
+			return f.name + ":" + strconv.Itoa(i+1)
 		}
 	}
-	return c, nil
+	return f.name
 }
 
-func (f folder) writeConfig(c config) error {
-	text, err := toml.Marshal(c)
-	if err != nil {
-		return local(err)
-	}
-	return local(writeWhole(f.config(), string(text), 0o600))
+// fault is an error about a key of the file.
+func (f *configFile) fault(key string, err error) error {
+	return fail(exitLocal, "%s: %s: %w", f.where(key), key, err)
 }
 
-// checkListen judges an address to listen at by its form alone.
-func checkListen(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%q is not HOST:PORT", address)
+// get returns a value as text. A number is one too.
+func (f *configFile) get(s *setting) (text string, there bool, err error) {
+	v, there := f.values[s.key]
+	if !there {
+		return "", false, nil
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("%q is not HOST:PORT, with a port of 0 to 65535", address)
-	} else if strconv.FormatUint(n, 10) != port {
-		return fmt.Errorf("the port of %q is not written as a number usually is", address)
+	switch v := v.(type) {
+	case string:
+		text = v
+	case int64:
+		text = strconv.FormatInt(v, 10)
+	default:
+		return "", true, f.fault(s.key, errors.New("it is to be text in quotes, or a whole number"))
+	}
+	if s.path {
+		if text, err = absolute(f.name, text); err != nil {
+			return "", true, f.fault(s.key, err)
+		}
+	}
+	return text, true, nil
+}
+
+// checkKeys refuses what the table does not have, and the first in order of the alphabet is named.
+func (f *configFile) checkKeys() error {
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
+		known := slices.ContainsFunc(table, func(s setting) bool { return s.key == key })
+		switch {
+		case !known:
+			return fail(exitLocal, "%s: there is no key %q", f.where(key), key)
+		case key == "data" && !f.chosen:
+			return f.fault(key, errors.New("the file in the data folder can't say where that is"))
+		}
 	}
 	return nil
 }
 
-// chooseListen puts a flag over what is kept, and that over the default.
-func chooseListen(flag, kept string) string { return cmp.Or(flag, kept, defaultListen) }
+// chosenFile reads the file of --config or AUTHSRV_CONFIG; nil is none.
+func chosenFile(c *cli.Context) (*configFile, error) {
+	name := c.String("config")
+	if name == "" {
+		name = os.Getenv("AUTHSRV_CONFIG")
+	}
+	if name == "" {
+		return nil, nil
+	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return nil, local(err)
+	}
+	return readConfig(name, true)
+}
+
+// dataFolder returns the folder of --data, AUTHSRV_DATA or a chosen file, or the default one. It does not touch it.
+func dataFolder(c *cli.Context) (folder, error) {
+	file, err := chosenFile(c)
+	if err != nil {
+		return "", err
+	}
+	v, err := look(c, settingOf("data"), file)
+	return folder(v.text), err
+}
+
+// lookUp returns one value of the configuration. It does not matter to it whether the rest is right.
+func lookUp(c *cli.Context, key string) (string, error) {
+	s := settingOf(key)
+	if v, err := look(c, s, nil); err != nil || v.from != fromDefault {
+		return v.text, err
+	}
+	file, err := chosenFile(c)
+	if err == nil && file == nil && slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return f.Names()[0] == "data" }) {
+		var dir folder
+		if dir, err = dataFolder(c); err == nil {
+			file, err = readConfig(dir.config(), false)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	v, err := look(c, s, file)
+	return v.text, err
+}
+
+// look finds the value of one setting: flag, environment, file, default. An empty variable is none, and so is a nil file.
+func look(c *cli.Context, s *setting, file *configFile) (value, error) {
+	v := value{c.String(s.flag()), fromFlag, "--" + s.flag()}
+	if v.text == "" {
+		v = value{os.Getenv(s.environment()), fromEnvironment, s.environment()}
+	}
+	if v.text == "" && file != nil {
+		text, there, err := file.get(s)
+		if err != nil {
+			return value{}, err
+		}
+		if there {
+			return value{text, fromFile, file.where(s.key)}, nil
+		}
+	}
+	if v.text == "" {
+		v = value{s.fallback, fromDefault, ""}
+	}
+	var err error
+	switch {
+	case s.key == "data" && v.from == fromDefault:
+		if v.text, err = defaultFolder(); err != nil {
+			return v, fail(exitLocal, "no place for the data folder, give --data: %w", err)
+		}
+	case !s.path || v.text == "":
+		return v, nil
+	}
+	v.text, err = filepath.Abs(v.text)
+	return v, local(err)
+}
+
+// configure reads and judges the whole configuration.
+func configure(c *cli.Context) (*configuration, error) {
+	file, err := chosenFile(c)
+	if err != nil {
+		return nil, err
+	}
+	data, err := look(c, settingOf("data"), file)
+	if err != nil {
+		return nil, err
+	}
+	k := &configuration{folder: folder(data.text), file: file}
+	if file == nil {
+		if k.file, err = readConfig(k.folder.config(), false); err != nil {
+			return nil, err
+		}
+	}
+	if err := k.file.checkKeys(); err != nil {
+		return nil, err
+	}
+	for i := range table {
+		s := &table[i]
+		v, err := look(c, s, k.file)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.parse(&k.settings, v.text); err != nil {
+			return nil, v.fault(s, err)
+		}
+		k.values = append(k.values, v)
+	}
+	if err := k.settings.check(); err != nil {
+		return nil, fail(exitLocal, "%w", err)
+	}
+	return k, nil
+}
+
+// fault is an error about a value, which says where it stands.
+func (v *value) fault(s *setting, err error) error {
+	switch v.from {
+	case fromFlag:
+		return usage("--%s: %w", s.flag(), err)
+	case fromFile:
+		return fail(exitLocal, "%s: %s: %w", v.where, s.key, err)
+	}
+	return fail(exitLocal, "%s: %w", v.where, err)
+}
+
+// keepListen adds an address to the data folder's own file, unless another file was chosen, or that one has an address. What is in the file
+// stays as it is: a first line is above all tables.
+func (k *configuration) keepListen(address string) error {
+	if _, there := k.file.values["listen"]; there || k.file.chosen {
+		return nil
+	}
+	line, err := toml.Marshal(map[string]string{"listen": address})
+	if err != nil {
+		return local(err)
+	}
+	return local(writeWhole(k.file.name, string(line)+k.file.text, 0o600))
+}

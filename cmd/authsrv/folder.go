@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
-	"github.com/urfave/cli/v2"
 )
 
 // folder is the data folder, by its absolute name.
@@ -24,22 +23,6 @@ func (f folder) lockFile() string { return filepath.Join(string(f), "lock") }
 func ours(name string) bool {
 	return name == "lock" || name == "authsrv.toml" || strings.HasSuffix(name, ".tmp") &&
 		(strings.HasPrefix(name, "keys.") || strings.HasPrefix(name, "authsrv.toml."))
-}
-
-// dataFolder returns the folder of --data, or the default one. It does not touch it.
-func dataFolder(c *cli.Context) (folder, error) {
-	dir := c.String("data")
-	if dir == "" {
-		var err error
-		if dir, err = defaultFolder(); err != nil {
-			return "", fail(exitLocal, "no place for the data folder, give --data: %w", err)
-		}
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", local(err)
-	}
-	return folder(dir), nil
 }
 
 func defaultFolder() (string, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,16 +78,6 @@ func TestCheckListen(t *testing.T) {
 	}
 }
 
-func TestChooseListen(t *testing.T) {
-	for _, c := range []struct{ flag, kept, want string }{
-		{"", "", "127.0.0.1:7022"}, {"", "kept:1", "kept:1"}, {"flag:1", "", "flag:1"}, {"flag:1", "kept:1", "flag:1"},
-	} {
-		if got := chooseListen(c.flag, c.kept); got != c.want {
-			t.Errorf("%q and %q: %q, want %q", c.flag, c.kept, got, c.want)
-		}
-	}
-}
-
 func TestAnnounced(t *testing.T) {
 	for ip, want := range map[string]string{
 		"127.0.0.1": "127.0.0.1:1", "0.0.0.0": "127.0.0.1:1", "::": "127.0.0.1:1", "::1": "[::1]:1", "192.0.2.1": "192.0.2.1:1",
@@ -138,10 +127,15 @@ func TestStorageFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	addrFile := filepath.Join(t.TempDir(), "addr")
-	o := options{addrFile: addrFile, log: slog.New(slog.DiscardHandler), policy: credential.DefaultPolicy()}
 	p := &program{stdout: &faultyWriter{w: io.Discard}, stderr: io.Discard}
+	r := p.newInstance(&configuration{
+		folder: f, file: &configFile{name: f.config()},
+		settings: settings{listen: "127.0.0.1:0", addrFile: addrFile, policy: credential.DefaultPolicy()},
+	})
+	r.keys, r.engine = keys, engine
+	r.health.store.Store(engine)
 	ended := make(chan error, 1)
-	go func() { ended <- p.serve(t.Context(), f, config{Listen: "127.0.0.1:0"}, o, keys, engine) }()
+	go func() { ended <- r.serve(t.Context()) }()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(addrFile); err == nil {
 			break

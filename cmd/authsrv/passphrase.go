@@ -20,9 +20,13 @@ const credentialName = "authsrv-passphrase"
 
 const maxPassphrase = 1024 // bytes
 
-// givenPassphrase returns the passphrase of --passphrase-file or of the systemd credential, and nil if there is neither.
+// givenPassphrase returns the passphrase of the file that the configuration names or of the systemd credential, and nil if there is neither.
 func givenPassphrase(c *cli.Context) ([]byte, error) {
-	if name := c.String("passphrase-file"); name != "" {
+	name, err := lookUp(c, "passphrase_file")
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
 		return readPassphrase(name)
 	}
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")

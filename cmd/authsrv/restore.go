@@ -21,12 +21,12 @@ func (p *program) restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
 		Usage:     "make a data folder out of a backup",
-		UsageText: "authsrv restore [--data DIR] [--keys FILE] [--passphrase-file FILE] [--json] FILE",
+		UsageText: "authsrv restore [--data DIR] [--config FILE] [--keys FILE] [--passphrase-file FILE] [--json] FILE",
 		ArgsUsage: "FILE",
 		Description: "The folder must not be there, or be empty. Everything is verified before it is moved to its place.\n" +
 			"All sessions are ended, since some of them may have ended after the backup: everybody logs in again.\n" +
 			"A sealed key file needs its passphrase.",
-		Flags:  []cli.Flag{dataFlag(), keysFlag(), passphraseFlag(), jsonFlag()},
+		Flags:  []cli.Flag{dataFlag(), configFlag(), keysFlag(), passphraseFlag(), jsonFlag()},
 		Action: p.restore,
 	}
 }

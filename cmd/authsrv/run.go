@@ -12,201 +12,225 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/internal/metrics"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 	"github.com/authsrv/authsrv/server"
 )
 
-// stopTime is how long a graceful stop may take.
-const stopTime = 15 * time.Second
+// stopTime is how long a graceful stop may take beyond the grace for logins.
+const stopTime = 10 * time.Second
 
 func (p *program) runCommand() *cli.Command {
+	flags := []cli.Flag{settingFlag("data"), configFlag()}
+	for i := range table {
+		if table[i].key != "data" {
+			flags = append(flags, settingFlag(table[i].key))
+		}
+	}
 	return &cli.Command{
 		Name:      "run",
 		Usage:     "serve; the first run makes the data folder and the keys",
 		UsageText: "authsrv run [flags]",
-		Description: "It serves until SIGTERM or SIGINT, then finishes what is in flight; a second signal ends it at once.\n" +
-			"The address of the first run is kept for later ones; a flag overrides it for one run.",
-		Flags: []cli.Flag{
-			dataFlag(),
-			listenFlag("listen at `HOST:PORT`; port 0 picks one"),
-			&cli.StringFlag{Name: "addr-file", Usage: "write the bound address to `FILE` once it is listening"},
-			&cli.StringFlag{Name: "registration", Usage: "who may register, `MODE` is open, closed or checked", Value: "open", DefaultText: "open"},
-			&cli.StringFlag{Name: "password-policy", Usage: "what a password must fulfil, `POLICY` is strength, classes or length:N", Value: "strength", DefaultText: "strength"},
-			passphraseFlag(),
-			&cli.StringFlag{Name: "log-format", Usage: "the log on standard error has `FORMAT` text or json", Value: "text", DefaultText: "text"},
-			&cli.StringFlag{Name: "log-level", Usage: "log from `LEVEL` debug, info, warn or error on", Value: "info", DefaultText: "info"},
-		},
+		Description: "It serves until SIGTERM or SIGINT, then finishes what is in flight; a second signal ends it at once. SIGHUP reads the\n" +
+			"configuration again. The address of the first run is kept for later ones; a flag overrides it for one run. Each flag can stand in\n" +
+			"the environment (AUTHSRV_LISTEN) and in the configuration file (listen) as well: see authsrv config.",
+		Flags:  flags,
 		Action: p.run,
 	}
 }
 
-// options are the flags of run, checked.
-type options struct {
-	listen       string // empty: what is kept, or the default
-	addrFile     string
-	registration account.Registration
-	policy       credential.Policy
-	log          *slog.Logger
+// instance is one run of the server.
+type instance struct {
+	*program
+	config   *configuration
+	reread   func() (*configuration, error) // what SIGHUP asks for
+	hangups  chan os.Signal
+	attended bool // it was started at a terminal
+	level    slog.LevelVar
+	log      *slog.Logger
+	health   *health
+	metrics  *metrics.Metrics
+	manager  *notifier
+
+	keys     *keyfile.Keys
+	engine   *pebblekv.Store
+	accounts *account.Service
+	server   *server.Server
 }
 
-func (p *program) options(c *cli.Context) (o options, err error) {
-	o.listen, o.addrFile = c.String("listen"), c.String("addr-file")
-	if o.listen != "" {
-		if err := checkListen(o.listen); err != nil {
-			return o, usage("--listen: %w", err)
-		}
+func (p *program) newInstance(k *configuration) *instance {
+	r := &instance{program: p, config: k, hangups: make(chan os.Signal, 1), health: newHealth(), metrics: metrics.New(version())}
+	_, r.attended = p.terminal()
+	r.level.Set(k.logLevel)
+	var handler slog.Handler = slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: &r.level})
+	if k.logFormat == "json" {
+		handler = slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: &r.level})
 	}
-	switch mode := c.String("registration"); mode {
-	case "open":
-		o.registration = account.RegistrationOpen
-	case "closed":
-		o.registration = account.RegistrationClosed
-	case "checked":
-		o.registration = account.RegistrationChecked
-	default:
-		return o, usage("--registration: %q is not open, closed or checked", mode)
-	}
-	if o.policy, err = credential.ParsePolicy(c.String("password-policy")); err != nil {
-		return o, usage("--password-policy: %q is not strength, classes or length:N with N of %d to %d",
-			c.String("password-policy"), credential.PasswordMin, credential.PasswordMax)
-	}
-	o.log, err = p.logger(c.String("log-format"), c.String("log-level"))
-	return o, err
-}
-
-func (p *program) logger(format, level string) (*slog.Logger, error) {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	least, known := levels[level]
-	if !known {
-		return nil, usage("--log-level: %q is not debug, info, warn or error", level)
-	}
-	switch o := (&slog.HandlerOptions{Level: least}); format {
-	case "text":
-		return slog.New(slog.NewTextHandler(p.stderr, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(p.stderr, o)), nil
-	}
-	return nil, usage("--log-format: %q is not text or json", format)
+	r.log = slog.New(handler)
+	r.manager = newNotifier(r.log)
+	return r
 }
 
 func (p *program) run(c *cli.Context) error {
-	o, err := p.options(c)
+	k, err := configure(c)
 	if err != nil {
 		return err
 	}
-	f, err := dataFolder(c)
-	if err != nil {
-		return err
-	}
+	r := p.newInstance(k)
+	r.reread = func() (*configuration, error) { return configure(c) }
+	signal.Notify(r.hangups, syscall.SIGHUP)
+	defer signal.Stop(r.hangups)
+	f := k.folder
 	if _, err := f.inspect(); err != nil {
 		return err
 	}
-	kept, err := f.readConfig()
-	if err != nil {
-		return err
-	}
-	keys, unlock, err := p.prepare(c, f, false)
-	if err != nil {
+	var unlock func()
+	if r.keys, unlock, err = p.prepare(c, f, false); err != nil {
 		return err
 	}
 	defer unlock()
-	engine, err := pebblekv.Open(f.database(), &pebblekv.Options{Logger: o.log})
+	stopHTTP, err := serveHTTP(k.http, r.health, r.metrics, r.log)
 	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+	if r.engine, err = pebblekv.Open(f.database(), &pebblekv.Options{Logger: r.log}); err != nil {
 		return explainStore(f.database(), err)
 	}
-	err = p.serve(c.Context, f, kept, o, keys, engine)
-	if closeErr := engine.Close(); err == nil {
+	r.health.store.Store(r.engine)
+	err = r.serve(c.Context)
+	r.health.phase.Store(stopping)
+	if closeErr := r.engine.Close(); err == nil {
 		err = explainStore(f.database(), closeErr)
 	}
 	if err == nil {
-		o.log.Info("stopped")
+		r.log.Info("stopped")
 	}
 	return err
 }
 
 // serve binds, announces, and serves on an open store until it is to stop.
-func (p *program) serve(ctx context.Context, f folder, kept config, o options, keys *keyfile.Keys, engine *pebblekv.Store) error {
-	s, accounts, err := newServer(ctx, f, o, keys, engine)
-	if err != nil {
+func (r *instance) serve(ctx context.Context) error {
+	if err := r.newServer(ctx); err != nil {
 		return err
 	}
-	address := chooseListen(o.listen, kept.Listen)
 	ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer restore()
-	l, err := net.Listen("tcp", address)
+	k := r.config
+	l, err := net.Listen("tcp", k.listen)
 	if err != nil {
-		return fail(exitLocal, "cannot listen at %s: %w", address, err)
+		return fail(exitLocal, "cannot listen at %s: %w", k.listen, err)
 	}
-	if kept.Listen == "" { // only an address that works is kept
-		if err := f.writeConfig(config{Listen: address}); err != nil {
-			l.Close()
-			return err
-		}
+	if err := k.keepListen(k.listen); err != nil { // only an address that works is kept
+		l.Close()
+		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	stopAdmin := serveAdmin(f, o.log, &admin.Operations{
-		Accounts: accounts, Identity: identityOf(keys), Status: f.running(l.Addr().String(), s.Connections), Checkpoint: f.checkpointer(engine),
-	})
-	defer stopAdmin()
-	p.announce(f, l.Addr(), fingerprintOf(keys), o.registration)
-	if o.addrFile != "" {
-		if err := writeWhole(o.addrFile, l.Addr().String()+"\n", 0o644); err != nil {
-			return local(errors.Join(err, stop(s, f, o, engine)))
+	go func() { ended <- r.server.Serve(l) }()
+	defer r.serveAdmin(l.Addr())()
+	r.announce(k.folder, l.Addr(), fingerprintOf(r.keys), k.registration)
+	if k.addrFile != "" {
+		if err := writeWhole(k.addrFile, l.Addr().String()+"\n", 0o644); err != nil {
+			return local(errors.Join(err, r.stop()))
 		}
 	}
-	o.log.Info("listening", "address", l.Addr().String(), "data", string(f), "version", version())
-
-	select {
-	case <-engine.Failed():
-		return explainStore(f.database(), engine.Err())
-	case err := <-ended:
-		return fail(exitLocal, "cannot listen any more: %w", errors.Join(err, stop(s, f, o, engine)))
-	case <-ctx.Done():
+	r.log.Info("listening", "address", l.Addr().String(), "data", string(k.folder), "version", version())
+	r.health.phase.Store(ready)
+	r.manager.tell("READY=1\nSTATUS=serving at " + l.Addr().String())
+	watched, unwatch := context.WithCancel(context.Background())
+	defer unwatch()
+	go r.manager.watch(watched, watchdogTime(), func(ctx context.Context) error {
+		r.server.Stats() // it takes the locks that everybody needs
+		return r.health.well(ctx)
+	})
+	if err := r.wait(ctx, ended); err != nil {
+		return err
 	}
 	restore() // from here a signal has its usual effect: it ends the process at once
-	o.log.Info("stopping", "within", stopTime)
-	return stop(s, f, o, engine)
+	r.health.phase.Store(stopping)
+	r.manager.tell("STOPPING=1\nSTATUS=stopping")
+	r.log.Info("stopping", "within", r.config.grace+stopTime)
+	return r.stop()
 }
 
-func newServer(ctx context.Context, f folder, o options, keys *keyfile.Keys, engine *pebblekv.Store) (*server.Server, *account.Service, error) {
-	tokens, err := tokensOf(keys)
+// wait reloads the configuration whenever it is asked to. It returns nil when the server is to stop.
+func (r *instance) wait(ctx context.Context, ended <-chan error) error {
+	for {
+		select {
+		case <-r.engine.Failed():
+			return explainStore(r.config.folder.database(), r.engine.Err())
+		case err := <-ended:
+			return fail(exitLocal, "cannot listen any more: %w", errors.Join(err, r.stop()))
+		case <-r.hangups:
+			if r.abandoned() {
+				return nil
+			}
+			r.manager.tell("RELOADING=1")
+			r.reload()
+			r.manager.tell("READY=1")
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// abandoned says whether the terminal at which the server was started is gone: that is what SIGHUP is for, first of all.
+func (r *instance) abandoned() bool {
+	_, there := r.terminal()
+	return r.attended && !there
+}
+
+func (r *instance) serveAdmin(address net.Addr) (stop func()) {
+	f := r.config.folder
+	return serveAdmin(f, r.log, &admin.Operations{
+		Accounts: r.accounts, Identity: identityOf(r.keys), Status: f.running(address.String(), r.server.Connections), Checkpoint: f.checkpointer(r.engine),
+	})
+}
+
+// newServer puts the server together, behind a migration where the store is of an older format.
+func (r *instance) newServer(ctx context.Context) error {
+	f := r.config.folder
+	tokens, err := tokensOf(r.keys)
 	if err != nil {
-		return nil, nil, local(err)
+		return local(err)
 	}
-	if err := f.migrate(ctx, engine, keys, o.log); err != nil {
-		return nil, nil, err
+	if err := f.migrate(ctx, r.engine, r.keys, r.log); err != nil {
+		return err
 	}
-	accounts, err := account.New(ctx, &account.Config{
-		Engine: engine, Secrets: secretsOf(keys), Tokens: tokens, Policy: o.policy, Registration: o.registration,
+	rules := r.config.accountRules()
+	r.accounts, err = account.New(ctx, &account.Config{
+		Engine: r.metrics.Engine(r.engine), Secrets: secretsOf(r.keys), Tokens: tokens,
+		Policy: rules.Policy, Registration: rules.Registration, SessionLife: rules.SessionLife, MaxSessionLife: rules.MaxSessionLife,
 	})
 	if err != nil {
-		return nil, nil, explainStore(f.database(), err)
+		return explainStore(f.database(), err)
 	}
-	config := serverConfig(keys, accounts)
-	config.Logger = o.log
-	s, err := server.New(&config)
-	return s, accounts, local(err)
+	c := serverConfig(r.keys, r.accounts)
+	limits := r.config.serverRules()
+	c.MaxConnections, c.MaxHandshakes, c.Grace = limits.MaxConnections, limits.MaxHandshakes, limits.Grace
+	c.Logger = r.log
+	if r.server, err = server.New(&c); err != nil {
+		return local(err)
+	}
+	r.metrics.Watch(r.server.Stats, r.engine.DiskUsage)
+	return nil
 }
 
 // stop lets the server finish what it has begun, but not when the store fails meanwhile.
-func stop(s *server.Server, f folder, o options, engine *pebblekv.Store) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+func (r *instance) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), r.config.grace+stopTime)
 	defer cancel()
 	stopped := make(chan error, 1)
-	go func() { stopped <- s.Shutdown(ctx) }()
+	go func() { stopped <- r.server.Shutdown(ctx) }()
 	select {
-	case <-engine.Failed():
-		return explainStore(f.database(), engine.Err())
+	case <-r.engine.Failed():
+		return explainStore(r.config.folder.database(), r.engine.Err())
 	case err := <-stopped:
 		if err != nil { // they were told nothing, but nothing that they were told is lost
-			o.log.Warn("connections were cut off", "error", err)
+			r.log.Warn("connections were cut off", "error", err)
 		}
 		return nil
 	}

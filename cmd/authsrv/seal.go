@@ -12,10 +12,10 @@ func (p *program) sealCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "seal",
 		Usage:     "seal the key file with a passphrase",
-		UsageText: "authsrv seal [--data DIR] [--passphrase-file FILE]",
+		UsageText: "authsrv seal [--data DIR] [--config FILE] [--passphrase-file FILE]",
 		Description: "Every start needs the passphrase then: from --passphrase-file, from the systemd credential " + credentialName + ",\n" +
 			"or typed at a terminal. The server must be stopped. `age -d` opens a sealed file.",
-		Flags:  []cli.Flag{dataFlag(), passphraseFlag()},
+		Flags:  []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
 		Action: p.seal,
 	}
 }
@@ -24,9 +24,9 @@ func (p *program) unsealCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "unseal",
 		Usage:       "take the passphrase off the key file",
-		UsageText:   "authsrv unseal [--data DIR] [--passphrase-file FILE]",
+		UsageText:   "authsrv unseal [--data DIR] [--config FILE] [--passphrase-file FILE]",
 		Description: "The server must be stopped.",
-		Flags:       []cli.Flag{dataFlag(), passphraseFlag()},
+		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
 		Action:      p.unseal,
 	}
 }

@@ -12,38 +12,36 @@ func (p *program) initCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "init",
 		Usage:     "make the data folder and its keys",
-		UsageText: "authsrv init [--data DIR] [--listen HOST:PORT] [--passphrase-file FILE]",
+		UsageText: "authsrv init [--data DIR] [--config FILE] [--listen HOST:PORT] [--passphrase-file FILE]",
 		Description: "What is there already stays as it is. With a passphrase the key file is sealed: with that of --passphrase-file,\n" +
 			"of the systemd credential " + credentialName + ", or one typed at a terminal, where an empty one is none.\n" +
 			"The first run does the same, but does not ask.",
-		Flags:  []cli.Flag{dataFlag(), listenFlag("the server is to listen at `HOST:PORT`"), passphraseFlag()},
+		Flags:  []cli.Flag{dataFlag(), configFlag(), initListenFlag(), passphraseFlag()},
 		Action: p.init,
 	}
 }
 
 func (p *program) init(c *cli.Context) error {
-	f, err := dataFolder(c)
+	config, err := configure(c)
 	if err != nil {
 		return err
 	}
-	listen := c.String("listen")
-	if listen != "" {
-		if err := checkListen(listen); err != nil {
-			return usage("--listen: %w", err)
-		}
-	}
+	f, listen := config.folder, c.String("listen")
 	hasKeys, err := f.inspect()
 	if err != nil {
 		return err
 	}
-	kept, err := f.readConfig()
+	kept, _, err := config.file.get(settingOf("listen"))
 	if err != nil {
 		return err
 	}
-	if kept.Listen != "" && listen != "" && kept.Listen != listen {
-		return fail(exitLocal, "%s has listen = %q already: change it there", f.config(), kept.Listen)
+	switch {
+	case listen != "" && kept != "" && kept != listen:
+		return fail(exitLocal, "%s has listen = %q already: change it there", config.file.name, kept)
+	case listen != "" && kept == "" && config.file.chosen:
+		return fail(exitLocal, "%s has no listen: add it there", config.file.name)
 	}
-	keepListen := listen != "" && kept.Listen == ""
+	keepListen := listen != "" && kept == ""
 	var k *keyfile.Keys
 	if hasKeys && !keepListen { // nothing is to be changed: this works beside a running server
 		k, err = p.openKeys(c, f)
@@ -54,13 +52,19 @@ func (p *program) init(c *cli.Context) error {
 		}
 	}
 	if err == nil && keepListen {
-		err = f.writeConfig(config{Listen: listen})
+		err = config.keepListen(listen)
 	}
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stdout, "data folder: %s\nfingerprint: %s\n", f, fingerprintOf(k))
 	return nil
+}
+
+func initListenFlag() cli.Flag {
+	f := settingFlag("listen")
+	f.Usage = "the server is to listen at `HOST:PORT`"
+	return f
 }
 
 // prepare makes the folder and its keys where they are missing, locks the folder, and opens the keys.
@@ -107,9 +111,9 @@ func (p *program) fingerprintCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "fingerprint",
 		Usage:       "print the fingerprint by which clients know the server",
-		UsageText:   "authsrv fingerprint [--data DIR] [--passphrase-file FILE]",
+		UsageText:   "authsrv fingerprint [--data DIR] [--config FILE] [--passphrase-file FILE]",
 		Description: "It works while the server runs, and needs nothing but the key file.",
-		Flags:       []cli.Flag{dataFlag(), passphraseFlag()},
+		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
 		Action: func(c *cli.Context) error {
 			f, err := dataFolder(c)
 			if err != nil {

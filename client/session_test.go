@@ -1,0 +1,262 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/authsrv/authsrv/client"
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/internal/authtest"
+	"github.com/authsrv/authsrv/wire"
+)
+
+// session is a session at a fake that goes on with serve.
+func (f *fake) session(serve func(*talk)) *client.Session {
+	f.t.Helper()
+	f.answer = func(k *talk) {
+		k.say(k.resumed())
+		serve(k)
+	}
+	conn, err := client.Dial(f.t.Context(), authtest.Address, f.config(f.saved()))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s, err := conn.Resume(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// TestManyRequestsAtOnce: every goroutine gets the answers to its own requests.
+func TestManyRequestsAtOnce(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	srv.Register("alice", password)
+	s := srv.Login(store.Memory(), "alice", password)
+	var wg sync.WaitGroup
+	for g := range 50 {
+		wg.Go(func() {
+			for i := range 20 {
+				var err error
+				switch (g + i) % 3 {
+				case 0:
+					var who *client.Account
+					if who, err = s.WhoAmI(t.Context()); err == nil && who.Name != "alice" {
+						err = fmt.Errorf("it is %q", who.Name)
+					}
+				case 1:
+					var names []string
+					if names, err = s.List(t.Context()); err == nil && strings.Join(names, " ") != "root home etc lib media mnt" {
+						err = fmt.Errorf("it is %q", names)
+					}
+				case 2:
+					n := 0
+					for _, err = range s.Sessions(t.Context()) {
+						n++
+					}
+					if err == nil && n != 1 {
+						err = fmt.Errorf("there are %d sessions", n)
+					}
+				}
+				if err != nil {
+					t.Errorf("goroutine %d, request %d: %v", g, i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestAnswersComeInOrder: a server may take its time, and requests that nobody waits for any more disturb nobody.
+func TestAnswersComeInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1)
+		s := f.session(func(k *talk) {
+			for n := 0; ; n++ {
+				b := k.read()
+				if b == nil || wire.TypeOf(b) == wire.TypeBye {
+					return
+				}
+				id, _ := wire.RequestID(b)
+				time.Sleep(2 * time.Second)
+				k.say(&wire.Account{ID: id, Name: fmt.Appendf(nil, "n%d", n)})
+			}
+		})
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.WhoAmI(short); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, client.ErrConnection) {
+			t.Errorf("WhoAmI: %v", err)
+		}
+		who, err := s.WhoAmI(t.Context())
+		if err != nil || who.Name != "n1" {
+			t.Errorf("the second request got %+v, %v", who, err)
+		}
+		s.Close()
+	})
+}
+
+func TestServerThatStopsAnswering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1)
+		s := f.session(func(k *talk) {
+			for k.read() != nil {
+			}
+		})
+		began := time.Now()
+		if _, err := s.WhoAmI(t.Context()); !errors.Is(err, client.ErrConnection) || time.Since(began) != 15*time.Second {
+			t.Errorf("WhoAmI: %v after %v", err, time.Since(began))
+		}
+		s.Close()
+	})
+}
+
+// TestServerThatStopsReading holds up neither Close nor a request for longer than it may take. In a bubble it would: time
+// does not pass for who waits for a mutex.
+func TestServerThatStopsReading(t *testing.T) {
+	f := newFake(t, 1)
+	hold := make(chan struct{})
+	defer close(hold)
+	s := f.session(func(*talk) { <-hold })
+	began, stuck := time.Now(), make(chan error)
+	go func() {
+		_, err := s.WhoAmI(t.Context())
+		stuck <- err
+	}()
+	s.Close()
+	if waited := time.Since(began); waited > 5*time.Second {
+		t.Errorf("Close took %v", waited)
+	}
+	if err := <-stuck; !errors.Is(err, client.ErrConnection) {
+		t.Errorf("WhoAmI: %v", err)
+	}
+	<-s.Done()
+	if _, err := s.WhoAmI(t.Context()); !errors.Is(err, client.ErrConnection) {
+		t.Errorf("WhoAmI behind Close: %v", err)
+	}
+}
+
+func TestGoodbyes(t *testing.T) {
+	for _, code := range []wire.Code{wire.CodeIdle, wire.CodeLimit, wire.CodeShuttingDown, wire.CodeSessionExpired, wire.CodeSessionRevoked, 999} {
+		f := newFake(t, 1)
+		s := f.session(func(k *talk) {
+			k.read()
+			k.say(wire.Goodbye{Code: code})
+		})
+		_, err := s.WhoAmI(t.Context())
+		var goodbye *client.GoodbyeError
+		if !errors.As(err, &goodbye) || !errors.Is(err, code) || err.Error() == "" {
+			t.Errorf("WhoAmI: %v, want %v", err, code.Name())
+		}
+		<-s.Done()
+		if err := s.Err(); !errors.Is(err, code) {
+			t.Errorf("Err: %v", err)
+		}
+	}
+}
+
+func TestSessionsThatBreak(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve func(*talk)
+		want  error
+	}{
+		"end of stream":     {func(k *talk) { k.read() }, client.ErrConnection},
+		"another id":        {func(k *talk) { k.read(); k.say(&wire.Account{ID: 77, Name: []byte("alice")}); k.read() }, client.ErrProtocol},
+		"another type":      {func(k *talk) { k.read(); k.say(wire.Plain{Type: wire.TypeDone, ID: 1}); k.read() }, client.ErrProtocol},
+		"malformed":         {func(k *talk) { k.read(); k.say(raw("\x21\x00\x00\x00\x01short")); k.read() }, client.ErrProtocol},
+		"malformed refusal": {func(k *talk) { k.read(); k.say(raw("\x12\x00\x00\x00\x01")); k.read() }, client.ErrProtocol},
+		"too short":         {func(k *talk) { k.read(); k.say(raw("\x21")); k.read() }, client.ErrProtocol},
+		"unasked":           {func(k *talk) { k.say(&wire.Account{ID: 5, Name: []byte("alice")}); k.read(); k.read() }, client.ErrProtocol},
+		"refused": {func(k *talk) {
+			k.read()
+			k.say(&wire.Refused{ID: 1, Denied: wire.Denied{Code: wire.CodeInternal}})
+			k.read()
+		}, client.ErrInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, 1)
+			s := f.session(c.serve)
+			if _, err := s.WhoAmI(t.Context()); !errors.Is(err, c.want) {
+				t.Errorf("WhoAmI: %v, want %v", err, c.want)
+			}
+			s.Close()
+		})
+	}
+}
+
+// TestRevokedElsewhere: a session that waits hears of its end.
+func TestRevokedElsewhere(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	srv.Register("alice", password)
+	waiting, st := srv.Login(nil, "alice", password), store.Memory()
+	s := srv.Login(st, "alice", password)
+	if err := s.LogoutAll(t.Context(), another); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("LogoutAll with another password: %v", err)
+	}
+	if err := s.LogoutAll(t.Context(), password); err != nil {
+		t.Fatal(err)
+	}
+	<-waiting.Done()
+	if err := waiting.Err(); !errors.Is(err, client.ErrSessionRevoked) {
+		t.Errorf("Err: %v", err)
+	}
+	if _, ok, _ := st.Session(authtest.Address); ok {
+		t.Error("the session is remembered")
+	}
+	if err := waiting.Logout(t.Context()); err != nil {
+		t.Errorf("Logout of a session that has ended: %v", err)
+	}
+}
+
+func TestSessionsAreListed(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	srv.Register("alice", password)
+	var s *client.Session
+	for range 3 {
+		s = srv.Login(nil, "alice", password)
+	}
+	var last [16]byte
+	n, current := 0, 0
+	for info, err := range s.Sessions(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(info.ID[:]) <= string(last[:]) {
+			t.Error("not by ascending id")
+		}
+		if last = info.ID; info.Current {
+			current++
+		}
+		n++
+	}
+	if n != 3 || current != 1 {
+		t.Errorf("%d sessions, %d current", n, current)
+	}
+	for range s.Sessions(t.Context()) {
+		break // which must not hang
+	}
+}
+
+// TestNewPasswordIsJudged before it is sent.
+func TestNewPasswordIsJudged(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	srv.Register("alice", password)
+	s := srv.Login(nil, "alice", password)
+	var rule client.Rule
+	if err := s.ChangePassword(t.Context(), password, "password1"); !errors.As(err, &rule) {
+		t.Errorf("ChangePassword: %v", err)
+	}
+	if err := s.ChangePassword(t.Context(), another, another); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("ChangePassword with another password: %v", err)
+	}
+	if _, err := s.WhoAmI(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,181 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/authsrv/authsrv/client"
+	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/internal/authtest"
+)
+
+// cut is a connection that is lost at the client's n-th Write: what was written is lost too, or reaches the server, whose
+// answer is lost then.
+type cut struct {
+	net.Conn
+	n       int
+	arrives bool
+
+	mu     sync.Mutex
+	writes int
+	lost   bool
+}
+
+func (c *cut) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	c.writes++
+	last := c.writes == c.n
+	if last {
+		c.lost = true
+	}
+	c.mu.Unlock()
+	if last && !c.arrives {
+		c.Conn.Close()
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *cut) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost { // the server has made its change, or it would not have answered
+		c.Conn.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// cutting is a configuration whose first connection is lost; and all that come later, if there is no way back.
+func cutting(srv *authtest.Server, st *store.Store, n int, arrives, back bool) *client.Config {
+	c, dials := srv.Config(st), 0
+	c.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			if !back {
+				return nil, errors.New("no route to host")
+			}
+			return srv.Connect(ctx, network, address)
+		}
+		conn, err := srv.Connect(ctx, network, address)
+		return &cut{Conn: conn, n: n, arrives: arrives}, err
+	}
+	return c
+}
+
+// The client's writes: M1, M3 and then a record each.
+const (
+	atRegisterFinish = 3
+	atOperation      = 5 // behind the Proof and OpStart
+)
+
+// TestLostAnswers: a connection is lost with the last message of a change, or with its answer. Where the server can be reached
+// again, the client finds out; where not, it says that it does not know.
+func TestLostAnswers(t *testing.T) {
+	for _, c := range []struct {
+		arrives, back bool
+		want          error
+	}{{true, true, nil}, {false, true, client.ErrConnection}, {true, false, client.ErrOutcomeUnknown}, {false, false, client.ErrOutcomeUnknown}} {
+		check := func(t *testing.T, err error) {
+			t.Helper()
+			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if errors.Is(err, client.ErrOutcomeUnknown) != (c.want == client.ErrOutcomeUnknown) {
+				t.Errorf("%v: is the outcome known?", err)
+			}
+		}
+		works := func(t *testing.T, srv *authtest.Server, word string, want bool) {
+			t.Helper()
+			s, err := srv.Dial(nil).Login(t.Context(), "alice", word, nil)
+			if (err == nil) != want {
+				t.Errorf("the password works: %v", err)
+			}
+			if err == nil {
+				s.Close()
+			}
+		}
+		name := map[bool]string{true: "arrives", false: "does not arrive"}[c.arrives] + map[bool]string{true: "", false: ", no way back"}[c.back]
+		dial := func(t *testing.T, srv *authtest.Server, st *store.Store, n int) *client.Client {
+			t.Helper()
+			conn, err := client.Dial(t.Context(), authtest.Address, cutting(srv, st, n, c.arrives, c.back))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		login := func(t *testing.T, srv *authtest.Server, st *store.Store) *client.Session {
+			t.Helper()
+			srv.Register("alice", password)
+			s, err := dial(t, srv, st, atOperation).Login(t.Context(), "alice", password, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			return s
+		}
+		t.Run("register "+name, func(t *testing.T) {
+			srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+			check(t, dial(t, srv, st, atRegisterFinish).Register(t.Context(), "alice", password, nil))
+			works(t, srv, password, c.arrives)
+			if s, _, _ := st.Server(authtest.Address); s.Confirmed != (c.want == nil) {
+				t.Errorf("pinned: %v", s.Confirmed)
+			}
+		})
+		t.Run("change password "+name, func(t *testing.T) {
+			srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+			s := login(t, srv, st)
+			check(t, s.ChangePassword(t.Context(), password, another))
+			works(t, srv, another, c.arrives)
+			if _, there, _ := st.Session(authtest.Address); there != (c.want != nil) {
+				t.Errorf("the session is remembered: %v", there)
+			}
+			if _, err := s.WhoAmI(t.Context()); !errors.Is(err, client.ErrConnection) || errors.Is(err, client.ErrOutcomeUnknown) {
+				t.Errorf("WhoAmI: %v", err)
+			}
+		})
+		t.Run("delete "+name, func(t *testing.T) {
+			srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+			check(t, login(t, srv, st).Delete(t.Context(), password))
+			works(t, srv, password, !c.arrives)
+			if _, there, _ := st.Account(srv.Accounts.RealmID(), "alice"); there != (c.want != nil) {
+				t.Errorf("the account is remembered: %v", there)
+			}
+		})
+	}
+}
+
+// TestLostBefore: what is lost before the last message of a change has changed nothing, and is no unknown outcome.
+func TestLostBefore(t *testing.T) {
+	for n := 2; n < atOperation; n++ {
+		srv := authtest.New(t, authtest.Options{})
+		if n < atRegisterFinish {
+			conn, err := client.Dial(t.Context(), authtest.Address, cutting(srv, nil, n, true, true))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Register(t.Context(), "alice", password, nil); !errors.Is(err, client.ErrConnection) || errors.Is(err, client.ErrOutcomeUnknown) {
+				t.Errorf("Register, lost at %d: %v", n, err)
+			}
+			continue
+		}
+		srv.Register("alice", password)
+		conn, err := client.Dial(t.Context(), authtest.Address, cutting(srv, nil, n, true, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := conn.Login(t.Context(), "alice", password, nil)
+		if err == nil {
+			err = s.ChangePassword(t.Context(), password, another)
+			s.Close()
+		}
+		if !errors.Is(err, client.ErrConnection) || errors.Is(err, client.ErrOutcomeUnknown) {
+			t.Errorf("ChangePassword, lost at %d: %v", n, err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/metrics"
+	"github.com/authsrv/authsrv/kv/pebblekv"
+)
+
+// checkTime bounds a look at whether the server is well.
+const checkTime = 2 * time.Second
+
+// The phases of a run, by the words of /readyz.
+const (
+	starting = "starting"
+	ready    = "ready"
+	stopping = "stopping"
+)
+
+// health is how a run is.
+type health struct {
+	phase atomic.Value // string
+	store atomic.Pointer[pebblekv.Store]
+}
+
+func newHealth() *health {
+	h := new(health)
+	h.phase.Store(starting)
+	return h
+}
+
+// well says whether the store serves: whoever wants to log in needs it.
+func (h *health) well(ctx context.Context) error {
+	store := h.store.Load()
+	if store == nil {
+		return errors.New("the store is not open")
+	}
+	if err := store.Err(); err != nil {
+		return err
+	}
+	_, _, err := account.Identify(ctx, store)
+	return err
+}
+
+func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), checkTime)
+	defer cancel()
+	state := h.phase.Load().(string)
+	if state == ready && h.well(ctx) != nil {
+		state = "the store does not serve" // why is in the log
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if state != ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = io.WriteString(w, state+"\n")
+}
+
+func alive(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, "alive\n")
+}
+
+// serveHTTP answers at an address, until stop is called; "" is nowhere.
+func serveHTTP(address string, h *health, m *metrics.Metrics, log *slog.Logger) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fail(exitLocal, "cannot listen at %s for http: %w", address, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", alive)
+	mux.HandleFunc("GET /readyz", h.ready)
+	mux.Handle("GET /metrics", m.Handler())
+	s := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 20 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("no answers over http any more", "error", err)
+		}
+	}()
+	log.Info("watching", "address", l.Addr().String())
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn("whoever reaches the http address can read the metrics: it is not a loopback one", "address", l.Addr().String())
+	}
+	return func() {
+		_ = s.Close() // nobody is in the middle of anything that matters
+		<-ended
+	}, nil
+}
