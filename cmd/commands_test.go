@@ -46,6 +46,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"occupy":      occupy,
 	"hold":        hold,
 	"released":    released,
+	"auditchain":  auditChain,
+	"audittamper": auditTamper,
 	"hangup":      hangup,
 	"readmatch":   readmatch,
 	"get":         get,

@@ -26,6 +26,8 @@
 //	occupy VAR                         binds a port until the script ends, and sets a variable to its address
 //	hold NAME ADDRESS USER FILE        logs in with the password in a file, and keeps the connection
 //	released NAME                      waits until the server has ended that connection; with !: it serves on
+//	auditchain DIR DURATION            chains the audit records of a folder whose server is stopped, as if that time had passed
+//	audittamper DIR SPACE WHAT         "delete", "change", "insert" or "swap" of the first records of a space of the database
 //	hangup NAME                        sends SIGHUP
 //	readmatch VAR PATTERN FILE         waits until the file matches, and sets a variable to what is in the pattern's parentheses
 //	get STATUS URL FILE                asks over HTTP until the answer has that status, and writes its body to the file

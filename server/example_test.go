@@ -35,7 +35,7 @@ func Example() {
 	accounts, err := account.New(ctx, &account.Config{
 		Engine: engine, Tokens: tokens,
 		Secrets: account.Secrets{
-			RealmID: realm, SaltKey: key("salts"), NameKey: key("names"),
+			RealmID: realm, SaltKey: key("salts"), NameKey: key("names"), AuditKey: key("audit"),
 			Wrapping: map[uint32][32]byte{1: key("records")}, Current: 1,
 		},
 	})

@@ -147,6 +147,7 @@ func (s *Server) begin(l net.Listener) bool {
 		s.started = true
 		s.beside.Go(s.watch)
 		s.beside.Go(s.sweep)
+		s.beside.Go(s.keepAudit)
 	}
 	return true
 }
@@ -222,6 +223,11 @@ func (s *Server) sweep() {
 			return
 		}
 	}
+}
+
+// keepAudit chains the audit records as they become old enough, and removes those that are too old.
+func (s *Server) keepAudit() {
+	s.c.Accounts.KeepAudit(s.ctx, func(err error) { s.c.Logger.Error("audit chain failed", "error", err) })
 }
 
 // Shutdown stops gracefully: no new connection is taken, requests in flight are answered, logins that have

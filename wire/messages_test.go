@@ -88,7 +88,7 @@ func (g *gen) authStart() AuthStart {
 		return m
 	}
 	m.Method, m.Name = MethodPassword, g.bytes(1, MaxName)
-	m.Offered = [][]byte{{1}, {1, 3}, {0, 1, 2, 3, 4, 5, 6, 255}}[g.number(0, 2)]
+	m.Offered = [][]byte{{1}, {1, 3}, {1, 2, 3, 4, 5, 6, 7, 255}}[g.number(0, 2)]
 	switch {
 	case m.Purpose == PurposeReset:
 		m.Method, m.Offered, m.Token = MethodCode, []byte{4}, g.bytes(CodeIDSize, CodeIDSize)

@@ -84,7 +84,7 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 		return err
 	}
 	return onStore(c.Context, f, keys, func(s *account.Service) error {
-		return explainAdmin(ask(&admin.Operations{Accounts: s, Identity: identityHash(keys)}))
+		return explainAdmin(ask(&admin.Operations{Accounts: s, Identity: identityOf(keys)}))
 	})
 }
 

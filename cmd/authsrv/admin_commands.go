@@ -40,6 +40,7 @@ func (p *program) adminCommands() []*cli.Command {
 			p.adminCommand("revoke", "end one session of an account, or all", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
 		p.inviteCommand(),
+		p.auditCommand(),
 		p.statusCommand(),
 	}
 }

@@ -50,6 +50,8 @@ func userState(u *admin.User) string {
 	switch {
 	case u.Disabled:
 		return "disabled"
+	case u.Locked:
+		return "locked"
 	case u.Wait > 0:
 		return "waiting"
 	}
@@ -72,7 +74,10 @@ func describeUser(u *admin.User) string {
 		fmt.Fprintf(&text, "sessions: %d%s\n", *u.Sessions, more)
 	}
 	fmt.Fprintf(&text, "failed logins: %d", u.Failures)
-	if u.Wait > 0 {
+	switch {
+	case u.Locked:
+		text.WriteString(", too many in a row: locked until it is unlocked, or a known device logs in")
+	case u.Wait > 0:
 		fmt.Fprintf(&text, ", the next one can succeed in %v", time.Duration(u.Wait)*time.Second)
 	}
 	return text.String()

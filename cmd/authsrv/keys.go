@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -24,14 +23,9 @@ func fingerprintOf(k *keyfile.Keys) string {
 	return noiseconn.Fingerprint([32]byte(identityOf(k).Public().(ed25519.PublicKey)))
 }
 
-// identityHash is what codes hold of the identity.
-func identityHash(k *keyfile.Keys) [32]byte {
-	return sha256.Sum256(identityOf(k).Public().(ed25519.PublicKey))
-}
-
 func secretsOf(k *keyfile.Keys) account.Secrets {
 	s := account.Secrets{
-		RealmID: k.RealmID, SaltKey: k.SaltKey, NameKey: k.NameKey,
+		RealmID: k.RealmID, SaltKey: k.SaltKey, NameKey: k.NameKey, AuditKey: k.AuditKey,
 		Wrapping: make(map[uint32][32]byte, len(k.WrappingKeys)), Current: k.CurrentWrapping,
 	}
 	for _, w := range k.WrappingKeys {

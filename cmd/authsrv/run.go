@@ -186,8 +186,7 @@ func (r *instance) abandoned() bool {
 func (r *instance) serveAdmin(address net.Addr) (stop func()) {
 	f := r.config.folder
 	return serveAdmin(f, r.log, &admin.Operations{
-		Accounts: r.accounts, Status: f.running(address.String(), r.server.Connections), Checkpoint: f.checkpointer(r.engine),
-		Identity: identityHash(r.keys),
+		Accounts: r.accounts, Identity: identityOf(r.keys), Status: f.running(address.String(), r.server.Connections), Checkpoint: f.checkpointer(r.engine),
 	})
 }
 

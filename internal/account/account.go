@@ -66,6 +66,7 @@ type Secrets struct {
 	RealmID  [16]byte
 	SaltKey  [32]byte            // K_salt
 	NameKey  [32]byte            // K_name
+	AuditKey [32]byte            // K_audit
 	Wrapping map[uint32][32]byte // wrapping keys by id
 	Current  uint32              // the wrapping key that seals
 }
@@ -87,6 +88,8 @@ type Config struct {
 	// the KDF's memory; 0: 2. Four times as many may wait.
 	MaxStretching int
 
+	AuditRetention time.Duration // how long audit records are kept; 0: one year
+
 	Rand io.Reader // safe for concurrent use; nil: crypto/rand
 }
 
@@ -100,6 +103,7 @@ type Service struct {
 	store    store
 	throttle throttle
 	dummy    dummy
+	chained  atomic.Int64  // Unix nanoseconds; events of before are chained
 	stretch  chan struct{} // a place each for who stretches
 	waiting  chan struct{} // a place each for who stretches or waits to
 }
@@ -123,6 +127,12 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if err := s.SetRules(Rules{c.Policy, c.Registration, c.SessionLife, c.MaxSessionLife}); err != nil {
 		return nil, err
 	}
+	if s.c.AuditRetention == 0 {
+		s.c.AuditRetention = 365 * 24 * time.Hour
+	}
+	if s.c.AuditRetention < 0 {
+		return nil, errors.New("account: AuditRetention is negative")
+	}
 	if s.c.MaxStretching < 0 {
 		return nil, errors.New("account: MaxStretching is negative")
 	}
@@ -136,6 +146,11 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	s.waiting = make(chan struct{}, 5*s.c.MaxStretching)
 	s.store = store{engine: s.c.Engine, rand: s.c.Rand, secrets: s.c.Secrets}
 	if err := s.store.init(ctx); err != nil {
+		return nil, err
+	}
+	if h, _, err := s.head(ctx); err == nil {
+		s.passed(h.tip.end)
+	} else if !errors.Is(err, ErrDamaged) { // which verification tells
 		return nil, err
 	}
 	s.throttle.init()

@@ -30,8 +30,9 @@ type UserInfo struct {
 	Disabled         bool
 	Generation       uint64
 
-	Failures int           // that count against the name
+	Failures int           // that count against the name, and from User against its known devices
 	Wait     time.Duration // until another attempt for the name can succeed
+	Locked   bool          // whatever the wait: too many failures in a row, of the name, or from User of one of its devices
 
 	Sessions     int  // live ones; only from User
 	MoreSessions bool // than those counted
@@ -80,6 +81,14 @@ func (s *Service) User(ctx context.Context, name string) (UserInfo, error) {
 	}
 	sessions, more, err := s.sessionsOf(ctx, id, &r, ID{}, maxCounted)
 	u.Sessions, u.MoreSessions = len(sessions), more
+	if err != nil {
+		return u, err
+	}
+	devices, err := s.devices(ctx, id)
+	for _, d := range devices {
+		u.Failures += d.level(throttleDevice, time.Now())
+		u.Locked = u.Locked || d.locked()
+	}
 	return u, err
 }
 
@@ -89,9 +98,9 @@ func (s *Service) userInfo(ctx context.Context, id ID, r *accountRecord) (UserIn
 		ID: id, Name: r.name, Created: unix(r.created), Changed: unix(r.changed),
 		Disabled: r.flags&flagDisabled != 0, Generation: r.generation,
 	}
-	t, err := s.failures(ctx, s.store.throttleKey(throttleName, r.name))
+	t, err := s.failures(ctx, bucket{throttleName, s.store.throttleKey(throttleName, r.name)})
 	now := time.Now()
-	u.Failures, u.Wait = t.level(throttleName, now), t.wait(throttleName, now)
+	u.Failures, u.Wait, u.Locked = t.level(throttleName, now), t.wait(throttleName, now), t.locked()
 	return u, err
 }
 
@@ -141,11 +150,15 @@ func (s *Service) SetDisabled(ctx context.Context, name string, disabled bool) e
 	})
 }
 
-// Unlock forgets the failures of a name, so that its owner need not wait. Those of addresses stay.
+// Unlock forgets the failures of a name and of its known devices, so that its owner need not wait. Those of addresses stay.
 func (s *Service) Unlock(ctx context.Context, name string) error {
-	return s.administer(ctx, KindAdminUnlock, name, func(tx *kv.Tx, _ ID, r *accountRecord) (ID, bool, error) {
+	return s.administer(ctx, KindAdminUnlock, name, func(tx *kv.Tx, id ID, r *accountRecord) (ID, bool, error) {
 		_, there, err := tx.Get(s.store.throttleKey(throttleName, r.name))
-		if err != nil || !there {
+		if err != nil {
+			return ID{}, false, err
+		}
+		cleared, err := s.clearDevices(ctx, tx, id)
+		if err != nil || !there && !cleared {
 			return ID{}, false, err
 		}
 		return ID{}, true, s.clearFailures(tx, r.name)
@@ -165,7 +178,7 @@ func (s *Service) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_ = s.removeSessions(context.WithoutCancel(ctx), gone) // as in Delete
+	_ = s.removeRest(context.WithoutCancel(ctx), gone) // as in Delete
 	return nil
 }
 

@@ -18,10 +18,11 @@ import (
 // lastEvents returns the newest n audit records as text, oldest first.
 func (r *rig) lastEvents(n int) (list []string) {
 	r.t.Helper()
-	events, err := r.Events(r.t.Context(), time.Time{}, 10_000)
+	events, _, err := r.Events(r.t.Context(), EventQuery{}, ID{}, 10_000)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
 	for _, e := range events[max(0, len(events)-n):] {
 		list = append(list, fmt.Sprintf("%s %s %s", e.Kind, e.Outcome, e.Name))
 	}

@@ -36,6 +36,7 @@ type Start struct {
 type Attempt struct {
 	kind       Kind
 	name       string
+	account    ID // of the name when it began, or a made-up one
 	channel    *Channel
 	session    *Session // of an operation
 	code       ID       // that is proved, if any is
@@ -208,6 +209,9 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
 		return judge(a, alive, real, good, &r), nil
 	}, func(tx *kv.Tx) (ID, ID, error) {
+		if err := s.greet(ctx, tx, a, id); err != nil {
+			return id, ID{}, err
+		}
 		session, err := change(tx, id, &r)
 		return id, session, err
 	})
@@ -243,7 +247,7 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 	})
 	if reason != 0 && reason != Success {
 		// Nobody gets out of this by leaving: what was guessed is counted, whatever became of the connection.
-		return s.fail(context.WithoutCancel(ctx), a, reason)
+		return s.fail(context.WithoutCancel(ctx), a, debit.buckets, reason)
 	}
 	return err
 }
@@ -263,14 +267,14 @@ func judge(a *Attempt, alive, real, good bool, r *accountRecord) Outcome {
 }
 
 // fail counts a failure, durably, before it is told.
-func (s *Service) fail(ctx context.Context, a *Attempt, reason Outcome) error {
+func (s *Service) fail(ctx context.Context, a *Attempt, buckets []bucket, reason Outcome) error {
 	var wait time.Duration
 	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
 		var err error
-		if wait, err = s.addFailure(tx, a); err != nil {
+		if wait, err = s.addFailure(tx, a, buckets); err != nil {
 			return err
 		}
-		return s.audit(tx, Event{Kind: a.kind, Outcome: reason, Name: a.name, Address: a.channel.Address})
+		return s.auditFailure(tx, Event{Kind: a.kind, Outcome: reason, Name: a.name, Address: a.channel.Address})
 	})
 	if err != nil {
 		return err

@@ -1,14 +1,25 @@
 package account
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/kv"
 	"golang.org/x/crypto/cryptobyte"
+)
+
+const (
+	// window is the time in which repetitions of a failure are counted in one record.
+	window = time.Minute
+	// eventPage is how many events are read at once.
+	eventPage = 256
 )
 
 // Kind is what was attempted. Its numbers are in audit records, and are never given to another kind.
@@ -85,7 +96,10 @@ func (o Outcome) String() string {
 
 // Event is one audit record. Account and Session are zero where there is none.
 type Event struct {
-	Time    time.Time // set when it is written
+	ID      ID // of the record; ascending by the minute
+	Time    time.Time
+	Last    time.Time // of a failure that was repeated within a minute; else as Time
+	Count   uint32    // how often it happened, from 1
 	Kind    Kind
 	Outcome Outcome
 	Account ID
@@ -95,26 +109,31 @@ type Event struct {
 }
 
 func (e *Event) encode() ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, 160))
+	b := cryptobyte.NewBuilder(make([]byte, 0, 192))
 	b.AddUint8(uint8(e.Kind))
 	b.AddUint8(uint8(e.Outcome))
 	b.AddBytes(e.Account[:])
 	b.AddBytes(e.Session[:])
 	addBytes8(b, []byte(e.Name))
 	addBytes8(b, e.Address.Unmap().AsSlice())
+	b.AddUint32(e.Count)
+	b.AddUint64(uint64(e.Time.UnixNano()))
+	b.AddUint64(uint64(e.Last.UnixNano()))
 	return b.Bytes()
 }
 
 func (e *Event) decode(record []byte) error {
 	s := cryptobyte.String(record)
 	var name, address cryptobyte.String
+	var first, last uint64
 	ok := s.ReadUint8((*uint8)(&e.Kind)) && s.ReadUint8((*uint8)(&e.Outcome)) &&
 		s.CopyBytes(e.Account[:]) && s.CopyBytes(e.Session[:]) &&
-		s.ReadUint8LengthPrefixed(&name) && s.ReadUint8LengthPrefixed(&address) && s.Empty()
+		s.ReadUint8LengthPrefixed(&name) && s.ReadUint8LengthPrefixed(&address) &&
+		s.ReadUint32(&e.Count) && s.ReadUint64(&first) && s.ReadUint64(&last) && s.Empty()
 	if !ok {
 		return fmt.Errorf("%w: audit", ErrDamaged)
 	}
-	e.Name = string(name)
+	e.Name, e.Time, e.Last = string(name), time.Unix(0, int64(first)), time.Unix(0, int64(last))
 	e.Address, ok = netip.AddrFromSlice(address)
 	if !ok && len(address) != 0 {
 		return fmt.Errorf("%w: audit", ErrDamaged)
@@ -122,36 +141,125 @@ func (e *Event) decode(record []byte) error {
 	return nil
 }
 
+// eventKey is the database key of an event: its id is a time and eight more bytes.
+func eventKey(id ID) []byte { return append([]byte{spaceAudit}, id[:]...) }
+
+// idAt is the least id of a time.
+func idAt(t time.Time) (id ID) {
+	binary.BigEndian.PutUint64(id[:], uint64(max(0, t.UnixNano())))
+	return id
+}
+
+func (id ID) time() time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(id[:]))) }
+
+func (id ID) before(other ID) bool { return bytes.Compare(id[:], other[:]) < 0 }
+
+// auditTime is the time for a new event: never one that the chain has passed, should a clock have been put back.
+func (s *Service) auditTime() time.Time {
+	now, chained := time.Now(), time.Unix(0, s.chained.Load())
+	if now.Before(chained) {
+		return chained
+	}
+	return now
+}
+
 // audit writes an event in the transaction of what it is about. Its key is new, so that
 // logins do not contend on it.
 func (s *Service) audit(tx *kv.Tx, e Event) error {
-	key := binary.BigEndian.AppendUint64([]byte{spaceAudit}, uint64(time.Now().UnixNano()))
-	key = append(key, make([]byte, 8)...)
-	if err := s.random(key[9:]); err != nil {
+	now := s.auditTime()
+	id := idAt(now)
+	if err := s.random(id[8:]); err != nil {
 		return err
 	}
-	return s.store.put(tx, labelAudit, key, &e)
+	e.Time, e.Last, e.Count = now, now, 1
+	return s.store.put(tx, labelAudit, eventKey(id), &e)
 }
 
-// Events returns up to limit audit records from a time on, oldest first.
-func (s *Service) Events(ctx context.Context, from time.Time, limit int) ([]Event, error) {
-	start := []byte{spaceAudit}
-	if !from.IsZero() {
-		start = binary.BigEndian.AppendUint64(start, uint64(from.UnixNano()))
+// auditFailure is audit for what may be repeated at will: within a minute, repetitions are counted in one record (STORAGE 3.5).
+func (s *Service) auditFailure(tx *kv.Tx, e Event) error {
+	now := s.auditTime()
+	mac := hmac.New(sha256.New, s.c.Secrets.NameKey[:])
+	mac.Write(appendLP(appendLP(appendLP(appendLP(nil, "audit"), []byte{byte(e.Kind), byte(e.Outcome)}), e.Name), e.Address.Unmap().AsSlice()))
+	id := idAt(now.Truncate(window))
+	copy(id[8:], mac.Sum(nil))
+	key := eventKey(id)
+	var old Event
+	there, err := s.store.get(tx, labelAudit, key, &old)
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		e.Time, e.Last, e.Count = now, now, 1
+		return s.store.put(tx, labelAudit, key, &e)
+	case old.Kind != e.Kind || old.Outcome != e.Outcome || old.Name != e.Name || old.Address != e.Address.Unmap():
+		return s.audit(tx, e) // the index of another one is the same, by a chance of 2^-64
 	}
-	entries, _, err := s.store.engine.Scan(ctx, []byte{spaceAudit}, start, limit)
-	if err != nil {
-		return nil, err
+	old.Last, old.Count = now, old.Count+1
+	return s.store.put(tx, labelAudit, key, &old)
+}
+
+// EventQuery says which events are wanted. The zero value: all.
+type EventQuery struct {
+	Name        string    // of the attempt, prepared or not
+	Kind        Kind      // 0: any
+	From, Until time.Time // From is in it, Until is not; zero: no bound
+}
+
+func (q *EventQuery) wants(e *Event) bool {
+	return (q.Name == "" || q.Name == e.Name) && (q.Kind == 0 || q.Kind == e.Kind) &&
+		!e.Last.Before(q.From) && (q.Until.IsZero() || e.Time.Before(q.Until))
+}
+
+// Events returns up to limit events behind the id after, by ascending id, and whether there may be more. Of one minute, repeated failures
+// come first: their ids are those of the minute.
+func (s *Service) Events(ctx context.Context, q EventQuery, after ID, limit int) (list []Event, more bool, err error) {
+	if prepared, err := credential.PrepareName(q.Name); err == nil {
+		q.Name = prepared
 	}
-	events := make([]Event, len(entries))
-	for i, e := range entries {
-		if len(e.Key) != 1+8+8 {
-			return nil, ErrDamaged
+	start := eventKey(idAt(q.From.Truncate(window)))
+	if q.From.IsZero() {
+		start = eventKey(ID{})
+	}
+	if after != (ID{}) && bytes.Compare(start, eventKey(after)) <= 0 {
+		start = append(eventKey(after), 0)
+	}
+	for {
+		entries, _, err := s.store.engine.Scan(ctx, []byte{spaceAudit}, start, eventPage)
+		if err != nil {
+			return nil, false, err
 		}
-		if err := s.store.decode(labelAudit, e.Key, e.Value, &events[i]); err != nil {
-			return nil, err
+		for _, e := range entries {
+			if len(e.Key) != len(eventKey(ID{})) {
+				return nil, false, fmt.Errorf("%w: key of an event", ErrDamaged)
+			}
+			event := Event{ID: ID(e.Key[1:])}
+			if !q.Until.IsZero() && !event.ID.before(idAt(q.Until)) {
+				return list, false, nil
+			}
+			if err := s.store.decode(labelAudit, e.Key, e.Value, &event); err != nil {
+				return nil, false, fmt.Errorf("event %x: %w", event.ID, err)
+			}
+			if !q.wants(&event) {
+				continue
+			}
+			if len(list) == limit {
+				return list, true, nil
+			}
+			list = append(list, event)
 		}
-		events[i].Time = time.Unix(0, int64(binary.BigEndian.Uint64(e.Key[1:])))
+		if len(entries) < eventPage {
+			return list, false, nil
+		}
+		start = append(entries[eventPage-1].Key, 0)
 	}
-	return events, nil
+}
+
+// ParseKind returns the kind of a name, or 0.
+func ParseKind(name string) Kind {
+	for k, n := range kinds {
+		if n == name && n != "" {
+			return Kind(k)
+		}
+	}
+	return 0
 }

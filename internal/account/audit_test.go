@@ -2,6 +2,7 @@ package account
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -89,7 +90,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("not throttled: %+v", d)
 		}
 
-		got, err := r.Events(t.Context(), time.Time{}, 1000)
+		got, _, err := r.Events(t.Context(), EventQuery{}, ID{}, 1000)
 		if err != nil || len(got) != len(want) {
 			t.Fatalf("%d events, want %d; %v", len(got), len(want), err)
 		}
@@ -97,8 +98,9 @@ func TestAudit(t *testing.T) {
 			found := false
 			for _, e := range got {
 				if e.Time.Equal(want[i].Time) {
-					e.Time = want[i].Time
-					found = found || e == want[i]
+					w := want[i]
+					w.ID, w.Count = e.ID, 1
+					found = found || e.Last.Equal(e.Time) && same(e, w)
 				}
 			}
 			if !found {
@@ -106,16 +108,70 @@ func TestAudit(t *testing.T) {
 			}
 		}
 		for i := 1; i < len(got); i++ {
-			if got[i].Time.Before(got[i-1].Time) {
-				t.Errorf("event %d is older than the one before", i)
+			if !got[i-1].ID.before(got[i].ID) || got[i].Time.Before(got[i].ID.time()) {
+				t.Errorf("event %d is before its place", i)
 			}
 		}
-		page, err := r.Events(t.Context(), got[4].Time, 3)
-		if err != nil || len(page) != 3 || page[0] != got[4] || page[2] != got[6] {
+		page, more, err := r.Events(t.Context(), EventQuery{}, got[3].ID, 3)
+		if err != nil || len(page) != 3 || !more || page[0] != got[4] || page[2] != got[6] {
 			t.Errorf("a page: %+v, %v", page, err)
 		}
-		if page, err = r.Events(t.Context(), time.Now().Add(1), 3); err != nil || len(page) != 0 {
+		if page, _, err = r.Events(t.Context(), EventQuery{From: time.Now().Add(1)}, ID{}, 3); err != nil || len(page) != 0 {
 			t.Errorf("of the future: %+v, %v", page, err)
+		}
+	})
+}
+
+// same compares but for the times.
+func same(a, b Event) bool {
+	a.Time, a.Last, b.Time, b.Last = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	return a == b
+}
+
+// TestAuditCounts: what fails again within a minute is counted in one record, by name, address and outcome.
+func TestAuditCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.peer(six).account("alice")
+		began := time.Now()
+		for range 3 {
+			r.peer(one).fail("alice")
+			time.Sleep(time.Second)
+		}
+		r.peer(two).fail("alice")
+		r.peer(one).fail("nobody")
+		time.Sleep(time.Minute)
+		r.peer(one).fail("alice")
+		got, more, err := r.Events(t.Context(), EventQuery{Kind: KindLogin}, ID{}, 100)
+		if err != nil || more {
+			t.Fatal(more, err)
+		}
+		counts := make(map[string]uint32)
+		for _, e := range got {
+			if e.Outcome != Success {
+				counts[e.Name+" "+e.Address.String()+" "+e.ID.time().Sub(began).String()] += e.Count
+			}
+			if e.Count == 3 && (!e.Time.Equal(began) || !e.Last.Equal(began.Add(2*time.Second))) {
+				t.Errorf("counted from %v to %v", e.Time, e.Last)
+			}
+		}
+		want := map[string]uint32{"alice " + one + " 0s": 3, "alice " + two + " 0s": 1, "nobody " + one + " 0s": 1, "alice " + one + " 1m0s": 1}
+		if len(got) != 1+4 || !maps.Equal(counts, want) {
+			t.Errorf("%d events, %v", len(got), counts)
+		}
+		for what, c := range map[string]struct {
+			q    EventQuery
+			want int
+		}{
+			"name":      {EventQuery{Name: "Alice"}, 5},
+			"kind":      {EventQuery{Kind: KindRegister}, 1},
+			"from":      {EventQuery{From: began.Add(2 * time.Second)}, 4},
+			"until":     {EventQuery{Until: began.Add(time.Second)}, 3},
+			"from late": {EventQuery{From: began.Add(time.Minute)}, 1},
+		} {
+			if list, _, err := r.Events(t.Context(), c.q, ID{}, 100); len(list) != c.want || err != nil {
+				t.Errorf("%s: %d events, want %d, %v", what, len(list), c.want, err)
+			}
 		}
 	})
 }
@@ -125,7 +181,7 @@ func TestAuditChecked(t *testing.T) {
 	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("alice"), []byte(pass)); err != nil {
 		t.Fatal(err)
 	}
-	if e, err := r.Events(t.Context(), time.Time{}, 2); err != nil || len(e) != 1 || e[0].Kind != KindRegisterChecked || e[0].Outcome != Success {
+	if e, _, err := r.Events(t.Context(), EventQuery{}, ID{}, 2); err != nil || len(e) != 1 || e[0].Kind != KindRegisterChecked || e[0].Outcome != Success {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -154,7 +154,7 @@ func TestReset(t *testing.T) {
 
 func (r *rig) events() []Event {
 	r.t.Helper()
-	events, err := r.Events(r.t.Context(), time.Time{}, 10_000)
+	events, _, err := r.Events(r.t.Context(), EventQuery{}, ID{}, 10_000)
 	if err != nil {
 		r.t.Fatal(err)
 	}

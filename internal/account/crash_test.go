@@ -101,7 +101,7 @@ func (r *rig) wantAcknowledged(acked map[string]int) {
 // audited returns the names of which something is recorded.
 func (r *rig) audited(kind Kind) map[string]bool {
 	r.t.Helper()
-	events, err := r.Events(r.t.Context(), time.Time{}, 100_000)
+	events, _, err := r.Events(r.t.Context(), EventQuery{}, ID{}, 100_000)
 	if err != nil {
 		r.t.Error(err)
 	}

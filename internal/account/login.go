@@ -18,7 +18,7 @@ type Login struct {
 
 // BeginLogin returns a challenge for a name, whether or not it has an account.
 func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
-	_, r, _, err := s.lookup(s.now(ctx), start.Name)
+	id, r, _, err := s.lookup(s.now(ctx), start.Name)
 	if err != nil {
 		return nil, Challenge{}, err
 	}
@@ -26,7 +26,7 @@ func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*A
 	if err != nil {
 		return nil, Challenge{}, err
 	}
-	a.lifetime = start.Lifetime
+	a.account, a.lifetime = id, start.Lifetime
 	a.transcript.Options = uint32(start.Lifetime / time.Second)
 	a.transcript.Method = start.Method
 	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -18,7 +19,7 @@ func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Sess
 	if err != nil {
 		return nil, Challenge{}, err
 	}
-	a.session = session
+	a.account, a.session = session.Account, session
 	a.transcript.Method = credential.MethodPassword
 	a.transcript.OfferedMethods = []byte{credential.MethodPassword}
 	a.transcript.SessionID, a.transcript.AccountID = session.ID[:], session.Account[:]
@@ -106,12 +107,12 @@ func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof
 		return err
 	}
 	// The account is gone for good, and so nothing that happens from here on is an error of the deletion. Its
-	// sessions are dead; those that a failure of the store leaves here are the sweep's.
-	_ = s.removeSessions(context.WithoutCancel(ctx), a.session.Account)
+	// sessions and devices are dead; those that a failure of the store leaves here are the sweep's.
+	_ = s.removeRest(context.WithoutCancel(ctx), a.session.Account)
 	return nil
 }
 
-// erase removes an account, its name, and as many of its sessions as have room beside them.
+// erase removes an account, its name, its devices, and as many of its sessions as have room beside them.
 func (s *Service) erase(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
 	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
 	if err != nil {
@@ -119,7 +120,11 @@ func (s *Service) erase(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord)
 	}
 	tx.Delete(s.store.nameKey(r.name))
 	tx.Delete(accountKey(id))
-	for _, e := range sessions {
+	devices, _, err := s.store.engine.Scan(ctx, devicePrefix(id), nil, scanDevices)
+	if err != nil {
+		return err
+	}
+	for _, e := range slices.Concat(sessions, devices) {
 		tx.Delete(e.Key)
 	}
 	return nil

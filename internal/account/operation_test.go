@@ -96,7 +96,8 @@ func TestDelete(t *testing.T) {
 	for range 2*sweepBatch + 11 {
 		p.mustLogin("alice", right())
 	}
-	p.fail("alice") // and a record of failures, which success removes
+	p.fail("alice") // and records of failures, which success removes
+	r.peer(one).fail("alice")
 	if err := p.delete(l.Session, wrong()); wantDenied(t, err).Reason != WrongPassword {
 		t.Error(err)
 	}

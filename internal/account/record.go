@@ -18,6 +18,9 @@ const (
 	labelThrottle = "throttle"
 	labelCode     = "code"
 	labelAudit    = "audit"
+	labelDevice   = "device"
+	labelLink     = "link"
+	labelHead     = "head"
 )
 
 const flagDisabled = 1 << 0
@@ -112,18 +115,20 @@ func (r *sessionRecord) decode(record []byte) error {
 type throttleRecord struct {
 	failures uint32
 	last     uint64 // Unix milliseconds
+	row      uint32 // failures since the last success, never forgotten with time; 0 for an address
 }
 
 func (r *throttleRecord) encode() ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, 12))
+	b := cryptobyte.NewBuilder(make([]byte, 0, 16))
 	b.AddUint32(r.failures)
 	b.AddUint64(r.last)
+	b.AddUint32(r.row)
 	return b.Bytes()
 }
 
 func (r *throttleRecord) decode(record []byte) error {
 	s := cryptobyte.String(record)
-	if !s.ReadUint32(&r.failures) || !s.ReadUint64(&r.last) || !s.Empty() {
+	if !s.ReadUint32(&r.failures) || !s.ReadUint64(&r.last) || !s.ReadUint32(&r.row) || !s.Empty() {
 		return fmt.Errorf("%w: throttle", ErrDamaged)
 	}
 	return nil

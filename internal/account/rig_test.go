@@ -45,7 +45,7 @@ func wrong() *credential.Key { return keyOf("wrong") }
 
 func testSecrets() Secrets {
 	return Secrets{
-		RealmID: [16]byte{0: 7, 15: 9}, SaltKey: [32]byte{1}, NameKey: [32]byte{2},
+		RealmID: [16]byte{0: 7, 15: 9}, SaltKey: [32]byte{1}, NameKey: [32]byte{2}, AuditKey: [32]byte{4},
 		Wrapping: map[uint32][32]byte{1: {3}}, Current: 1,
 	}
 }

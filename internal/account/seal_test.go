@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -20,14 +21,18 @@ import (
 func TestDamage(t *testing.T) {
 	r := newRig(t)
 	p := r.peer(one)
-	alice, bob := p.account("alice"), p.account("bob")
-	p.fail("alice")
+	q := r.peer(one)
+	alice, bob := p.account("alice"), q.account("bob")
+	p.again().fail("alice")
+	r.peer(one).fail("alice")
 	r.peer(two).fail("bob")
+	statics := map[*Login]*Channel{alice: &p.ch, bob: &q.ch}
 	keyOf := func(l *Login) map[string][]byte {
 		s := l.Session
 		address := map[*Login]string{alice: one, bob: two}[l]
 		return map[string][]byte{
 			labelName: r.store.nameKey(s.Name), labelAccount: accountKey(s.Account), labelSession: sessionKey(s.Account, s.ID),
+			labelDevice:                deviceKey(s.Account, statics[l].Static),
 			"name " + labelThrottle:    r.store.throttleKey(throttleName, s.Name),
 			"address " + labelThrottle: r.store.throttleKey(throttleAddress, addressPrefix(netip.MustParseAddr(address))),
 		}
@@ -87,8 +92,10 @@ func damage(t *testing.T, r *rig, p *peer, l *Login, what string, key []byte, ki
 			_, results["sweep"] = r.Sweep(t.Context())
 		} else if what == labelName || what == labelAccount {
 			_, _, results["begin"] = r.BeginLogin(t.Context(), &p.ch, p.start("alice"))
-		} else {
+		} else if what == labelDevice {
 			_, results["login"] = p.login("alice", right())
+		} else {
+			_, results["login"] = r.peer(one).login("alice", right())
 		}
 		if what == labelAccount {
 			_, results["resume"] = p.again().resume(l.Token)
@@ -222,11 +229,14 @@ func TestConfig(t *testing.T) {
 // TestRecords: a record is read as a whole.
 func TestRecords(t *testing.T) {
 	events := []record{
-		&Event{Kind: KindLogin, Outcome: Success, Account: ID{1}, Session: ID{2}, Name: "alice", Address: netip.MustParseAddr(six)},
-		&Event{Kind: KindDelete, Outcome: Disabled},
+		&Event{Time: time.Unix(7, 8), Last: time.Unix(9, 1), Count: 3, Kind: KindLogin, Outcome: Success, Account: ID{1}, Session: ID{2}, Name: "alice", Address: netip.MustParseAddr(six)},
+		&Event{Time: time.Unix(0, 0), Last: time.Unix(0, 1), Kind: KindDelete, Outcome: Disabled},
 	}
 	id := idRecord{ID{1, 2}}
 	for _, r := range append(events,
+		&headRecord{floor: point{1, [32]byte{2}, ID{3}}, tip: point{4, [32]byte{5}, ID{6}}, mac: [32]byte{7}},
+		&linkRecord{prev: [32]byte{1}, from: ID{2}, to: ID{3}, events: []linkEvent{{ID{4}, [32]byte{5}}, {ID{6}, [32]byte{7}}}, mac: [32]byte{8}},
+		&deviceRecord{seen: 1, throttleRecord: throttleRecord{failures: 2, last: 3, row: 4}},
 		&id,
 		&accountRecord{
 			name: "alice", method: credential.MethodPassword, verifier: verifierOf(right()),

@@ -21,6 +21,9 @@ const (
 	spaceThrottle = 't'
 	spaceCode     = 'c'
 	spaceAudit    = 'u'
+	spaceDevice   = 'd'
+	spaceLink     = 'l'
+	spaceHead     = 'h'
 )
 
 // Format is the number of the format of the store that this program writes.

@@ -13,10 +13,14 @@ import (
 // sweepBatch is how many records are removed in one commit: each is a read and a write of kv.MaxOps.
 const sweepBatch = 60
 
-// removeSessions removes all sessions of an account that is no more.
-func (s *Service) removeSessions(ctx context.Context, id ID) error {
+// removeRest removes all sessions and devices of an account that is no more.
+func (s *Service) removeRest(ctx context.Context, id ID) error {
+	return errors.Join(s.removeAll(ctx, sessionPrefix(id)), s.removeAll(ctx, devicePrefix(id)))
+}
+
+func (s *Service) removeAll(ctx context.Context, prefix []byte) error {
 	for {
-		entries, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
+		entries, _, err := s.store.engine.Scan(ctx, prefix, nil, sweepBatch)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
@@ -38,13 +42,13 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 	return err
 }
 
-// Sweep removes sessions that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
+// Sweep removes sessions and devices that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
 // have no effect any more: Sweep only makes room. A damaged record stays, and is the error in the end.
 func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
 		dead   func(context.Context, kv.Entry, time.Time) (bool, error)
-	}{{spaceSession, s.sessionDead}, {spaceThrottle, s.throttleDead}, {spaceCode, s.codeDead}} {
+	}{{spaceSession, s.sessionDead}, {spaceDevice, s.deviceDead}, {spaceThrottle, s.throttleDead}, {spaceCode, s.codeDead}} {
 		n, spaceErr := s.sweepSpace(ctx, space.prefix, space.dead)
 		removed += n
 		err = errors.Join(err, spaceErr)
@@ -102,13 +106,13 @@ func (s *Service) sessionDead(ctx context.Context, e kv.Entry, now time.Time) (b
 
 func (s *Service) throttleDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {
 	var r throttleRecord
-	if len(e.Key) < 2 || e.Key[1] == 0 || int(e.Key[1]) >= len(limits) {
+	if len(e.Key) < 2 || e.Key[1] != byte(throttleName) && e.Key[1] != byte(throttleAddress) {
 		return false, ErrDamaged
 	}
 	if err := s.store.decode(labelThrottle, e.Key, e.Value, &r); err != nil {
 		return false, err
 	}
-	return r.level(throttleKind(e.Key[1]), now) == 0, nil
+	return r.row == 0 && r.level(throttleKind(e.Key[1]), now) == 0, nil
 }
 
 func (s *Service) codeDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {

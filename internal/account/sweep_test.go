@@ -60,8 +60,8 @@ func TestSweep(t *testing.T) {
 				t.Errorf("%d were removed, want %d; %v", n, want, err)
 			}
 		}
-		sweep(sweepBatch + sweepBatch + sweepBatch + 1) // revoked but the one that asked; gone; expired
-		if n := r.keys(); n[spaceSession] != sweepBatch+1+1 || n[spaceThrottle] != 4 {
+		sweep(sweepBatch + sweepBatch + sweepBatch + 1 + 1) // revoked but the one that asked; gone, with its device; expired
+		if n := r.keys(); n[spaceSession] != sweepBatch+1+1 || n[spaceThrottle] != 4 || n[spaceDevice] != 3 {
 			t.Errorf("left: %v", n)
 		}
 		sweep(0)
@@ -71,7 +71,7 @@ func TestSweep(t *testing.T) {
 		time.Sleep(14*time.Minute - 1)
 		sweep(0)
 		time.Sleep(time.Nanosecond)
-		sweep(2)
+		sweep(0) // names keep the count of failures in a row
 		wantError(t, r.Check(t.Context(), last["lives"].Session), nil)
 		time.Sleep(time.Hour)
 		sweep(sweepBatch + 2)

@@ -16,15 +16,20 @@ type throttleKind uint8
 const (
 	throttleName    throttleKind = 1
 	throttleAddress throttleKind = 2
+	throttleDevice  throttleKind = 3 // only in memory: it is in the record of the device
 )
 
 // freeFailures is how many failures cost no wait (STORAGE 3.4).
 const freeFailures = 5
 
+// maxRow is how many failures in a row lock a name or a device (NIST SP 800-63B, 3.2.2).
+const maxRow = 100
+
 // limits are the longest wait of a kind, and the time in which it forgets one failure.
 var limits = [...]struct{ most, decay time.Duration }{
 	throttleName:    {15 * time.Minute, 15 * time.Minute},
 	throttleAddress: {time.Minute, time.Minute},
+	throttleDevice:  {15 * time.Minute, 15 * time.Minute},
 }
 
 // level is how many failures still count at a time.
@@ -33,10 +38,25 @@ func (r *throttleRecord) level(kind throttleKind, now time.Time) int {
 	return max(0, int(r.failures)-int(forgotten))
 }
 
+// locked says whether nothing can succeed, however long one waits.
+func (r *throttleRecord) locked() bool { return r.row >= maxRow }
+
+// fail counts one more failure.
+func (r *throttleRecord) fail(kind throttleKind, now time.Time) {
+	r.failures = uint32(r.level(kind, now)) + 1
+	r.last = uint64(now.UnixMilli())
+	if kind != throttleAddress {
+		r.row++
+	}
+}
+
 func (r *throttleRecord) lastTime() time.Time { return time.UnixMilli(int64(r.last)) }
 
 // wait is how long nothing can succeed from a time on.
 func (r *throttleRecord) wait(kind throttleKind, now time.Time) time.Duration {
+	if r.locked() {
+		return limits[kind].most // a number like others: it tells nobody how many guesses there were
+	}
 	n := r.level(kind, now) - freeFailures - 1
 	if n < 0 {
 		return 0
@@ -50,6 +70,9 @@ func (r *throttleRecord) wait(kind throttleKind, now time.Time) time.Duration {
 
 // admits says whether one more attempt may be checked beside others that might all fail.
 func (r *throttleRecord) admits(kind throttleKind, now time.Time, others int) bool {
+	if int(r.row)+others >= maxRow {
+		return false
+	}
 	if r.level(kind, now)+others <= freeFailures {
 		return true
 	}
@@ -149,6 +172,7 @@ func (t *throttle) await(ctx context.Context, key string) error {
 // A debit is an attempt that is counted as if it had failed, until it is settled.
 type debit struct {
 	throttle *throttle
+	buckets  []bucket // that a failure counts for
 	keys     [][]byte // those entered
 }
 
@@ -160,16 +184,20 @@ func (d *debit) settle() {
 	d.keys = nil
 }
 
-// debit counts an attempt for its name and its address before its proof is looked at, so that proofs in
+// debit counts an attempt for its name and its address, or its known device, before its proof is looked at, so that proofs in
 // parallel can't all find the same failures. It waits for attempts before it whose outcome decides, and
 // returns a *Denied where it is not time for another attempt.
 func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
-	d := &debit{throttle: &s.throttle}
-	for _, b := range s.buckets(a) {
-		if err := s.debitOne(ctx, b.kind, b.key); err != nil {
+	known, err := s.known(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, known)}
+	for _, b := range d.buckets {
+		if err := s.debitOne(ctx, b); err != nil {
 			d.settle()
 			if errors.Is(err, errThrottled) {
-				err = s.throttled(ctx, a)
+				err = s.throttled(ctx, a, d.buckets)
 			}
 			return nil, err
 		}
@@ -183,8 +211,12 @@ type bucket struct {
 	key  []byte
 }
 
-func (s *Service) buckets(a *Attempt) [2]bucket {
-	return [2]bucket{
+// buckets are what an attempt is counted for: by a known device that alone, so that nobody else can make it wait.
+func (s *Service) buckets(a *Attempt, known bool) []bucket {
+	if known {
+		return []bucket{{throttleDevice, deviceKey(a.account, a.channel.Static)}}
+	}
+	return []bucket{
 		{throttleName, s.store.throttleKey(throttleName, a.name)},
 		{throttleAddress, s.store.throttleKey(throttleAddress, addressPrefix(a.channel.Address))},
 	}
@@ -192,12 +224,12 @@ func (s *Service) buckets(a *Attempt) [2]bucket {
 
 var errThrottled = errors.New("account: throttled")
 
-// throttled is the refusal of an attempt that comes too early for its name or its address: it says when it
-// is time for both.
-func (s *Service) throttled(ctx context.Context, a *Attempt) error {
+// throttled is the refusal of an attempt that comes too early for one of its buckets: it says when it
+// is time for all.
+func (s *Service) throttled(ctx context.Context, a *Attempt, buckets []bucket) error {
 	d := &Denied{Reason: Throttled, ByCode: a.byCode}
-	for _, b := range s.buckets(a) {
-		r, err := s.failures(ctx, b.key)
+	for _, b := range buckets {
+		r, err := s.failures(ctx, b)
 		if err != nil {
 			return err
 		}
@@ -206,27 +238,33 @@ func (s *Service) throttled(ctx context.Context, a *Attempt) error {
 	return d
 }
 
-// failures reads a throttle record, outside of any transaction.
-func (s *Service) failures(ctx context.Context, key []byte) (r throttleRecord, err error) {
-	e, err := s.store.engine.Get(ctx, key)
+// failures reads those of a bucket, outside of any transaction.
+func (s *Service) failures(ctx context.Context, b bucket) (r throttleRecord, err error) {
+	e, err := s.store.engine.Get(ctx, b.key)
 	if err != nil || e.Version == 0 {
 		return r, err
 	}
-	return r, s.store.decode(labelThrottle, key, e.Value, &r)
+	if b.kind == throttleDevice {
+		var d deviceRecord
+		err := s.store.decode(labelDevice, b.key, e.Value, &d)
+		return d.throttleRecord, err
+	}
+	return r, s.store.decode(labelThrottle, b.key, e.Value, &r)
 }
 
-func (s *Service) debitOne(ctx context.Context, kind throttleKind, key []byte) error {
+func (s *Service) debitOne(ctx context.Context, b bucket) error {
+	key := b.key
 	for {
 		// The place is taken before the record is read, and a failure is written before its place is
 		// given back: so every earlier attempt is seen in one of the two.
 		others := s.throttle.enter(string(key))
-		r, err := s.failures(ctx, key)
+		r, err := s.failures(ctx, b)
 		now := time.Now()
 		switch {
 		case err != nil:
 			s.throttle.leave(string(key))
 			return err
-		case r.admits(kind, now, others):
+		case r.admits(b.kind, now, others):
 			return nil
 		case others == 0:
 			s.throttle.leave(string(key))
@@ -238,17 +276,28 @@ func (s *Service) debitOne(ctx context.Context, kind throttleKind, key []byte) e
 	}
 }
 
-// addFailure counts a failure for both buckets, and returns how long to wait.
-func (s *Service) addFailure(tx *kv.Tx, a *Attempt) (time.Duration, error) {
+// addFailure counts a failure for all buckets, and returns how long to wait.
+func (s *Service) addFailure(tx *kv.Tx, a *Attempt, buckets []bucket) (time.Duration, error) {
 	var wait time.Duration
 	now := time.Now()
-	for _, b := range s.buckets(a) {
+	if b := buckets[0]; b.kind == throttleDevice {
+		var d deviceRecord
+		there, err := s.store.get(tx, labelDevice, b.key, &d)
+		if err != nil {
+			return 0, err
+		}
+		if there {
+			d.fail(b.kind, now)
+			return d.wait(b.kind, now), s.store.put(tx, labelDevice, b.key, &d)
+		}
+		buckets = s.buckets(a, false) // it is not known any more
+	}
+	for _, b := range buckets {
 		var r throttleRecord
 		if _, err := s.store.get(tx, labelThrottle, b.key, &r); err != nil {
 			return 0, err
 		}
-		r.failures = uint32(r.level(b.kind, now)) + 1
-		r.last = uint64(now.UnixMilli())
+		r.fail(b.kind, now)
 		if err := s.store.put(tx, labelThrottle, b.key, &r); err != nil {
 			return 0, err
 		}

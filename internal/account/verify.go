@@ -33,12 +33,12 @@ func Identify(ctx context.Context, engine kv.Engine) (realmID [16]byte, format u
 
 // Counts are the records of a store.
 type Counts struct {
-	Accounts, Names, Sessions, Throttles, Codes, Events int
+	Accounts, Names, Sessions, Devices, Throttles, Codes, Events, Links int
 }
 
 // Total is the number of all of them.
 func (c Counts) Total() int {
-	return c.Accounts + c.Names + c.Sessions + c.Throttles + c.Codes + c.Events
+	return c.Accounts + c.Names + c.Sessions + c.Devices + c.Throttles + c.Codes + c.Events + c.Links
 }
 
 // Inspection is what Inspect has found.
@@ -62,8 +62,11 @@ var spaces = map[byte]space{
 	spaceName:     {labelName, 1 + 32, func(c *Counts) *int { return &c.Names }, func() record { return new(idRecord) }},
 	spaceAccount:  {labelAccount, 1 + 16, func(c *Counts) *int { return &c.Accounts }, func() record { return new(accountRecord) }},
 	spaceSession:  {labelSession, 1 + 16 + 16, func(c *Counts) *int { return &c.Sessions }, func() record { return new(sessionRecord) }},
+	spaceDevice:   {labelDevice, 1 + 16 + 16, func(c *Counts) *int { return &c.Devices }, func() record { return new(deviceRecord) }},
 	spaceThrottle: {labelThrottle, 2 + 16, func(c *Counts) *int { return &c.Throttles }, func() record { return new(throttleRecord) }},
 	spaceCode:     {labelCode, 1 + 16, func(c *Counts) *int { return &c.Codes }, func() record { return new(codeRecord) }},
+	spaceLink:     {labelLink, 1 + 8, func(c *Counts) *int { return &c.Links }, func() record { return new(linkRecord) }},
+	spaceHead:     {labelHead, 1, func(c *Counts) *int { return &c.Links }, func() record { return new(headRecord) }},
 	spaceAudit:    {labelAudit, 1 + 8 + 8, func(c *Counts) *int { return &c.Events }, func() record { return new(Event) }},
 }
 

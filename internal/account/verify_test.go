@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/authsrv/authsrv/kv"
 )
@@ -24,6 +25,9 @@ func inhabited(t *testing.T) (*rig, []*peer, []*Login) {
 	}
 	r.peer("192.0.2.2").fail("user0")
 	r.invite()
+	if err := r.ChainAudit(t.Context(), time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	return r, peers, logins
 }
 
@@ -45,7 +49,10 @@ func TestInspect(t *testing.T) {
 			t.Errorf("with secrets %v: %+v", s != nil, found)
 		}
 		have := r.keys()
-		want := Counts{have[spaceAccount], have[spaceName], have[spaceSession], have[spaceThrottle], have[spaceCode], have[spaceAudit]}
+		want := Counts{
+			have[spaceAccount], have[spaceName], have[spaceSession], have[spaceDevice], have[spaceThrottle], have[spaceCode],
+			have[spaceAudit], have[spaceLink] + have[spaceHead],
+		}
 		if found.Counts != want || want.Accounts != 3 || want.Names != 3 || want.Sessions != 3 || want.Throttles == 0 || want.Codes != 1 || want.Events == 0 {
 			t.Errorf("found %+v, the store has %+v", found.Counts, want)
 		}

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -28,7 +30,12 @@ type Code struct {
 	Expires time.Time `json:"expires"`
 }
 
-func (o *Operations) issues() bool { return o.hasAccounts() && o.Identity != [32]byte{} }
+func (o *Operations) issues() bool { return o.hasAccounts() && o.Identity != nil }
+
+// identityHash is what codes hold of the server's identity.
+func (o *Operations) identityHash() [32]byte {
+	return sha256.Sum256(o.Identity.Public().(ed25519.PublicKey))
+}
 
 // duration is the life in time, where it is one that a code can have.
 func (l Life) duration() (time.Duration, error) {
@@ -57,13 +64,13 @@ func (o *Operations) issue(l Life, emit emitter, do func(life time.Duration) (ac
 
 func (o *Operations) userReset(ctx context.Context, p *NamedLife, emit emitter) error {
 	return unnamed(&p.Named, o.issue(p.Life, emit, func(life time.Duration) (account.Issued, error) {
-		return o.Accounts.IssueReset(ctx, p.Name, o.Identity, life)
+		return o.Accounts.IssueReset(ctx, p.Name, o.identityHash(), life)
 	}))
 }
 
 func (o *Operations) inviteCreate(ctx context.Context, p *Life, emit emitter) error {
 	return o.issue(*p, emit, func(life time.Duration) (account.Issued, error) {
-		return o.Accounts.IssueInvite(ctx, o.Identity, life)
+		return o.Accounts.IssueInvite(ctx, o.identityHash(), life)
 	})
 }
 

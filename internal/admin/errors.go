@@ -16,9 +16,11 @@ const (
 	CodeBusy             = "busy"
 	CodeNoAccount        = "no-account"
 	CodeNoSession        = "no-session"
-	CodeUnavailable      = "unavailable" // not in this state of the server
-	CodeInterrupted      = "interrupted" // before its end; what was asked for may have been done
-	CodeNoAnswer         = "no-answer"   // likewise; only a Client makes it
+	CodeAuditBroken      = "audit-broken"
+	CodeNotCheckpoint    = "not-a-checkpoint" // of this server
+	CodeUnavailable      = "unavailable"      // not in this state of the server
+	CodeInterrupted      = "interrupted"      // before its end; what was asked for may have been done
+	CodeNoAnswer         = "no-answer"        // likewise; only a Client makes it
 	CodeStorage          = "storage"
 	CodeInternal         = "internal"
 )
@@ -56,6 +58,8 @@ var codes = []struct {
 }{
 	{account.ErrNoAccount, CodeNoAccount, "there is no such account"},
 	{account.ErrNoSession, CodeNoSession, "the account has no such session"},
+	{account.ErrNotCheckpoint, CodeNotCheckpoint, "this is not a checkpoint that this server has signed"},
+	{account.ErrNothingYet, CodeUnavailable, "nothing is chained yet: events are, a minute or two after they have happened"},
 	{context.Canceled, CodeInterrupted, "interrupted"},
 	{context.DeadlineExceeded, CodeInterrupted, "interrupted"},
 }
@@ -65,6 +69,9 @@ func explain(err error) error {
 	var e *Error
 	if err == nil || errors.As(err, &e) {
 		return err
+	}
+	if errors.Is(err, account.ErrAuditBroken) {
+		return &Error{Code: CodeAuditBroken, Message: err.Error(), err: err}
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 
@@ -18,14 +19,14 @@ type Doer interface {
 // Operations is what the operations work on. What needs a part that is nil is unavailable.
 type Operations struct {
 	Accounts *account.Service
+	Identity ed25519.PrivateKey // the server's: signs checkpoints of the audit chain, and codes hold its hash
 	Status   func(context.Context) (*Status, error)
 	// Checkpoint copies the database into the folder "checkpoint" of the data folder.
 	Checkpoint func(context.Context) (*Checkpoint, error)
-	// Identity is the SHA-256 of the public key of the server's identity, which codes hold. Without it none is issued.
-	Identity [32]byte
 }
 
 func (o *Operations) hasAccounts() bool { return o.Accounts != nil }
+func (o *Operations) hasAudit() bool    { return o.Accounts != nil && o.Identity != nil }
 func (o *Operations) hasStatus() bool   { return o.Status != nil }
 
 // operation is a row of the table.
@@ -51,8 +52,11 @@ var table = map[string]operation{
 	"user.unlock":  {true, (*Operations).hasAccounts, on((*Operations).userUnlock)},
 	"user.delete":  {true, (*Operations).hasAccounts, on((*Operations).userDelete)},
 
-	"user.reset":    {true, (*Operations).issues, on((*Operations).userReset)},
-	"invite.create": {true, (*Operations).issues, on((*Operations).inviteCreate)},
+	"user.reset":       {true, (*Operations).issues, on((*Operations).userReset)},
+	"invite.create":    {true, (*Operations).issues, on((*Operations).inviteCreate)},
+	"audit.list":       {false, (*Operations).hasAccounts, on((*Operations).auditList)},
+	"audit.verify":     {false, (*Operations).hasAudit, on((*Operations).auditVerify)},
+	"audit.checkpoint": {false, (*Operations).hasAudit, on((*Operations).auditCheckpoint)},
 
 	"session.list":       {false, (*Operations).hasAccounts, on((*Operations).sessionList)},
 	"session.revoke":     {true, (*Operations).hasAccounts, on((*Operations).sessionRevoke)},

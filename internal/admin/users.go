@@ -45,8 +45,9 @@ type User struct {
 	Changed      time.Time `json:"changed"` // the password
 	Disabled     bool      `json:"disabled"`
 	Generation   uint64    `json:"generation"`
-	Failures     int       `json:"failures"`               // that count against the name
+	Failures     int       `json:"failures"`               // that count against the name; not in a list also against its known devices
 	Wait         int       `json:"wait"`                   // seconds until another attempt can succeed
+	Locked       bool      `json:"locked,omitzero"`        // too many failures in a row: no wait helps
 	Sessions     *int      `json:"sessions,omitempty"`     // live ones; not in a list
 	MoreSessions bool      `json:"more_sessions,omitzero"` // than those counted
 }
@@ -63,7 +64,7 @@ type Session struct {
 func userOf(u *account.UserInfo) *User {
 	return &User{
 		Name: u.Name, ID: hex.EncodeToString(u.ID[:]), Created: u.Created.UTC(), Changed: u.Changed.UTC(), Disabled: u.Disabled,
-		Generation: u.Generation, Failures: u.Failures, Wait: int(math.Ceil(u.Wait.Seconds())), MoreSessions: u.MoreSessions,
+		Generation: u.Generation, Failures: u.Failures, Wait: int(math.Ceil(u.Wait.Seconds())), Locked: u.Locked, MoreSessions: u.MoreSessions,
 	}
 }
 

@@ -157,7 +157,7 @@ const TokenID = "k1"
 func secrets(n byte) (account.Secrets, *token.Keyset, error) {
 	realm := key("realm", n)
 	s := account.Secrets{
-		RealmID: [16]byte(realm[:]), SaltKey: key("salt", n), NameKey: key("name", n),
+		RealmID: [16]byte(realm[:]), SaltKey: key("salt", n), NameKey: key("name", n), AuditKey: key("audit", n),
 		Wrapping: map[uint32][32]byte{1: key("wrapping", n)}, Current: 1,
 	}
 	seed := key("token", n)
