@@ -134,6 +134,25 @@ func TestKnownRealmElsewhere(t *testing.T) {
 	}
 }
 
+// TestClaimedRealm: a stranger that was accepted, and claims a realm, keeps nobody from the server whose realm it is; once that
+// has confirmed, the stranger is a changed identity, and gets nothing of what is kept for the realm.
+func TestClaimedRealm(t *testing.T) {
+	stranger, f := newFake(t, 2), newFake(t, 1)
+	stranger.realm = f.realm
+	st := store.Memory()
+	c := stranger.config(st)
+	c.AcceptNew = true
+	stranger.welcome(c, "stranger.test:7022")
+	f.answer = func(k *talk) { k.say(k.login(password)); k.read() }
+	s, err := f.login(st)
+	if err != nil {
+		t.Fatalf("Login where a stranger has claimed the realm: %v", err)
+	}
+	s.Close()
+	stranger.changed(c, "stranger.test:7022", f.fingerprint())
+	stranger.nothing(2)
+}
+
 func TestSuccessor(t *testing.T) {
 	f, next, other := newFake(t, 1), newFake(t, 2), newFake(t, 3)
 	next.realm, other.realm = f.realm, f.realm
