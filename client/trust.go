@@ -28,6 +28,9 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	} else if err != nil { // its times
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
+	if t, c := hello.Time, &hello.Certificate; t > c.NotAfter || t+uint64(noiseconn.ClockTolerance/time.Second) < c.NotBefore {
+		return fmt.Errorf("%w: it does not hold at the time that the server says it is", ErrCertificate)
+	}
 	switch {
 	case known == nil:
 	case hello.Certificate.Epoch < known.Epoch:
@@ -85,7 +88,8 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 		Confirmed: confirmed, FirstSeen: time.Now(),
 	}
 	if confirmed {
-		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, hello.HighestVersion, hello.HighestSuite
+		// Of what this client does not speak, the server's word would only keep the client out when it offers less again.
+		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, min(hello.HighestVersion, wire.Version), min(hello.HighestSuite, wire.Suite)
 		s.ServerTime = time.Unix(int64(hello.Time), 0)
 	}
 	err := c.c.Store.PutServer(s)
