@@ -370,6 +370,14 @@ func TestPermissions(t *testing.T) {
 	if _, err := store.Open(dir); !errors.Is(err, store.ErrPermissions) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a folder that the group can write to: %v", err)
 	}
+	must(t, os.Chmod(dir, 0o700))
+	if os.Geteuid() != 0 {
+		return // and can give nothing away
+	}
+	must(t, os.Chown(dir, 4711, -1))
+	if _, err := store.Open(dir); !errors.Is(err, store.ErrPermissions) || !strings.Contains(err.Error(), "4711") {
+		t.Errorf("a folder of another user: %v", err)
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {
