@@ -102,6 +102,9 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	m.NewProof, m.Proof = key.ProveNew(sum), op.key.Prove(sum)
 	b, err := s.last(ctx, op.id, wire.TypePasswordChanged, m.AppendTo(nil))
 	if errors.Is(err, ErrOutcomeUnknown) {
+		if s.alive(ctx) { // and next may be the password of before
+			return errNotMade
+		}
 		if err := s.client.settle(ctx, s.name, next, err); err != nil {
 			return err
 		}
@@ -123,17 +126,12 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	return s.client.keep(s.name, ch.NewKDF, ch.Salt)
 }
 
-// Delete removes the account for good, and all that is of it. The connection ends.
+// Delete removes the account for good, and all that is of it. The connection ends. If that was lost before the answer came, and
+// the session is not good any more, the outcome stays unknown: to be denied a login is no proof that the account is gone.
 func (s *Session) Delete(ctx context.Context, password string) error {
 	err := s.prove(ctx, wire.TypeDeleteAccount, password)
-	if errors.Is(err, ErrOutcomeUnknown) {
-		switch unchanged := s.client.settle(ctx, s.name, password, err); {
-		case unchanged == nil: // it can still be logged in to
-			return errNotMade
-		case errors.Is(unchanged, ErrOutcomeUnknown):
-			return err
-		}
-		err = nil
+	if errors.Is(err, ErrOutcomeUnknown) && s.alive(ctx) {
+		return errNotMade
 	}
 	if err != nil {
 		return err

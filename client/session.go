@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -291,6 +292,10 @@ func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 				return
 			}
 			for e := range page.All() {
+				if bytes.Compare(e.ID[:], request.After[:]) <= 0 { // or the pages would never end
+					yield(SessionInfo{}, fmt.Errorf("%w: a session is listed twice", ErrProtocol))
+					return
+				}
 				request.After = e.ID
 				info := SessionInfo{
 					e.ID, time.Unix(int64(e.Created), 0), time.Unix(int64(e.LastUsed), 0), time.Unix(int64(e.Expires), 0),

@@ -244,6 +244,41 @@ func TestSessionsAreListed(t *testing.T) {
 	}
 }
 
+// TestSessionsEnd, whatever pages a server gives.
+func TestSessionsEnd(t *testing.T) {
+	for name, pages := range map[string][][]byte{ // the last bytes of the ids
+		"repeated":    {{1, 2}, {1, 2}, {1, 2}},
+		"overlapping": {{1, 2}, {2, 3}, {3, 4}},
+		"going back":  {{3, 4}, {1, 2}, {3, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, 1)
+			s := f.session(func(k *talk) {
+				for n := 0; ; n++ {
+					b := k.read()
+					if b == nil || wire.TypeOf(b) == wire.TypeBye {
+						return
+					}
+					id, _ := wire.RequestID(b)
+					page := &wire.SessionList{ID: id, More: n < 20}
+					for _, last := range pages[n%len(pages)] {
+						page.Add(&wire.Session{ID: [16]byte{15: last}, Address: []byte("192.0.2.2")})
+					}
+					k.say(page)
+				}
+			})
+			n := 0
+			var err error
+			for _, err = range s.Sessions(t.Context()) {
+				n++
+			}
+			if n != 3 || !errors.Is(err, client.ErrProtocol) {
+				t.Errorf("it yields %d times, last %v", n, err)
+			}
+		})
+	}
+}
+
 // TestNewPasswordIsJudged before it is sent.
 func TestNewPasswordIsJudged(t *testing.T) {
 	srv := authtest.New(t, authtest.Options{})

@@ -9,15 +9,12 @@ import (
 )
 
 // settle finds out, by logging in with the password that a lost change was to set, whether it was made. Nil says that
-// it was, an ErrConnection that it was not; if that can't be told either, it returns lost.
+// it was, errNotMade that it was not; if that can't be told either, it returns lost.
 func (c *Client) settle(ctx context.Context, name, password string, lost error) error {
 	if ctx.Err() != nil {
 		return lost
 	}
-	config := c.c
-	config.Store = store.Memory() // whatever session the user has is not disturbed
-	config.Identity = c.Fingerprint()
-	again, err := Dial(ctx, c.address, &config)
+	again, err := c.aside(ctx)
 	if err != nil {
 		return lost
 	}
@@ -34,4 +31,55 @@ func (c *Client) settle(ctx context.Context, name, password string, lost error) 
 	return lost
 }
 
+// alive says whether the session is still good, which a second connection finds out by resuming it: whatever would have ended
+// it was not done then. False says nothing: it may have ended for any reason, or the server be out of reach.
+func (s *Session) alive(ctx context.Context) bool {
+	c := s.client
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	saved, ok, err := c.c.Store.Session(c.address)
+	if err != nil || !ok || saved.SessionID != id { // another process has logged in since
+		return false
+	}
+	account, ok, err := c.c.Store.Account(saved.RealmID, saved.Name)
+	if err != nil || !ok {
+		return false
+	}
+	again, err := c.aside(ctx)
+	if err != nil {
+		return false
+	}
+	defer again.Close()
+	if errors.Join(again.c.Store.PutAccount(account), again.c.Store.PutSession(saved)) != nil {
+		return false
+	}
+	resumed, err := again.Resume(ctx)
+	if err != nil {
+		return false
+	}
+	resumed.Close()
+	return true
+}
+
+// aside connects to the same server once more. What comes of it does not disturb the user's store: it has one of its own, and
+// in that nothing but what is known of the server.
+func (c *Client) aside(ctx context.Context) (*Client, error) {
+	known, ok, err := c.c.Store.Server(c.address)
+	if err != nil {
+		return nil, err
+	}
+	config := c.c
+	config.Store, config.Identity = store.Memory(), c.Fingerprint()
+	if ok {
+		if err := config.Store.PutServer(known); err != nil {
+			return nil, err
+		}
+	}
+	return Dial(ctx, c.address, &config)
+}
+
+// errNotMade says that the change was not made when the server was asked. It still can be by who held back its last message on
+// the way, as long as the server keeps that connection and takes the proof: 20 s from the challenge (PROTOCOL 9). Of
+// a new password, a denied login says it too: then it is not the password now.
 var errNotMade = fmt.Errorf("%w: it was lost before the change was made", ErrConnection)

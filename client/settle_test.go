@@ -141,13 +141,87 @@ func TestLostAnswers(t *testing.T) {
 		})
 		t.Run("delete "+name, func(t *testing.T) {
 			srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+			if c.want == nil { // nothing that the server can say now proves it
+				c.want = client.ErrOutcomeUnknown
+			}
 			check(t, login(t, srv, st).Delete(t.Context(), password))
 			works(t, srv, password, !c.arrives)
-			if _, there, _ := st.Account(srv.Accounts.RealmID(), "alice"); there != (c.want != nil) {
-				t.Errorf("the account is remembered: %v", there)
+			remembered(t, srv, st)
+		})
+	}
+}
+
+// remembered checks that nothing of the account was forgotten.
+func remembered(t *testing.T, srv *authtest.Server, st *store.Store) {
+	t.Helper()
+	if _, there, err := st.Account(srv.Accounts.RealmID(), "alice"); !there || err != nil {
+		t.Errorf("the account is forgotten: %v", err)
+	}
+	if _, there, err := st.Session(authtest.Address); !there || err != nil {
+		t.Errorf("the session is forgotten: %v", err)
+	}
+}
+
+// TestLostMistyped: a deletion with another password is never taken for one that was made, though a login with that is denied.
+func TestLostMistyped(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		arrives, revoked bool // the proof; and, meanwhile, the session
+		unknown          bool
+	}{{"lost", false, false, false}, {"refusal lost", true, false, false}, {"session ended", false, true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+			srv.Register("alice", password)
+			config := cutting(srv, st, atOperation, c.arrives, true)
+			dial, dials := config.Dialer, 0
+			config.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials++; dials == 2 && c.revoked {
+					if err := srv.Login(nil, "alice", password).LogoutAll(ctx, password); err != nil {
+						t.Error(err)
+					}
+				}
+				return dial(ctx, network, address)
+			}
+			conn, err := client.Dial(t.Context(), authtest.Address, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := conn.Login(t.Context(), "alice", password, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			err = s.Delete(t.Context(), another)
+			if !errors.Is(err, client.ErrConnection) || errors.Is(err, client.ErrOutcomeUnknown) != c.unknown {
+				t.Errorf("Delete: %v", err)
+			}
+			remembered(t, srv, st)
+			if again, err := srv.Dial(st).Resume(t.Context()); (err == nil) == c.revoked {
+				t.Errorf("Resume: %v", err)
+			} else if err == nil {
+				again.Close()
 			}
 		})
 	}
+}
+
+// TestLostChangeToTheSame: that the new password is good proves nothing where it was good before.
+func TestLostChangeToTheSame(t *testing.T) {
+	srv, st := authtest.New(t, authtest.Options{}), store.Memory()
+	srv.Register("alice", password)
+	conn, err := client.Dial(t.Context(), authtest.Address, cutting(srv, st, atOperation, false, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := conn.Login(t.Context(), "alice", password, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.ChangePassword(t.Context(), another, password); !errors.Is(err, client.ErrConnection) || errors.Is(err, client.ErrOutcomeUnknown) {
+		t.Errorf("ChangePassword: %v", err)
+	}
+	remembered(t, srv, st)
 }
 
 // TestLostBefore: what is lost before the last message of a change has changed nothing, and is no unknown outcome.

@@ -28,6 +28,9 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	} else if err != nil { // its times
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
+	if t, c := hello.Time, &hello.Certificate; t > c.NotAfter || t+uint64(noiseconn.ClockTolerance/time.Second) < c.NotBefore {
+		return fmt.Errorf("%w: it does not hold at the time that the server says it is", ErrCertificate)
+	}
 	switch {
 	case known == nil:
 	case hello.Certificate.Epoch < known.Epoch:
@@ -44,28 +47,36 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	return c.remember(hello, false)
 }
 
-// known returns what is known of the server at the address, or else of its realm, or nil; and an
-// *IdentityChangedError where that is not who answered.
+// known returns what is known of the server at the address, or else what was confirmed of its realm, or nil; and an
+// *IdentityChangedError where either is not who answered.
 func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
 	got := noiseconn.Fingerprint(hello.Identity)
 	if c.pin != "" && c.pin != got {
 		return nil, false, &IdentityChangedError{c.address, c.pin, got, ""}
 	}
-	s, atAddress, err := c.c.Store.Server(c.address)
+	at, atAddress, err := c.c.Store.Server(c.address)
 	if err != nil {
 		return nil, false, err
 	}
-	if !atAddress {
-		var ok bool
-		if s, ok, err = c.c.Store.ServerByRealm(hello.RealmID); err != nil || !ok {
-			return nil, false, err
+	realm, ok, err := c.c.Store.ServerByRealm(hello.RealmID)
+	if err != nil {
+		return nil, false, err
+	}
+	var binding []*store.Server
+	if atAddress {
+		binding = append(binding, &at)
+	}
+	if ok && realm.Confirmed { // what is not confirmed binds its address, and speaks for no realm
+		binding = append(binding, &realm)
+	}
+	for _, s := range binding {
+		successor := s.Confirmed && sha256.Sum256(hello.Identity[:]) == s.NextIdentity
+		if s.RealmID != hello.RealmID || s.Identity != hello.Identity && !successor {
+			return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got, s.Address}
 		}
+		known = s
 	}
-	successor := s.Confirmed && sha256.Sum256(hello.Identity[:]) == s.NextIdentity
-	if s.RealmID != hello.RealmID || s.Identity != hello.Identity && !successor {
-		return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got, s.Address}
-	}
-	return &s, atAddress, nil
+	return known, atAddress, nil
 }
 
 // confirm pins the server: it has shown that it knows the account, or has registered it.
@@ -77,7 +88,8 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 		Confirmed: confirmed, FirstSeen: time.Now(),
 	}
 	if confirmed {
-		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, hello.HighestVersion, hello.HighestSuite
+		// Of what this client does not speak, the server's word would only keep the client out when it offers less again.
+		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, min(hello.HighestVersion, wire.Version), min(hello.HighestSuite, wire.Suite)
 		s.ServerTime = time.Unix(int64(hello.Time), 0)
 	}
 	err := c.c.Store.PutServer(s)

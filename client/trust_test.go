@@ -3,6 +3,7 @@ package client_test
 import (
 	"crypto/sha256"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -134,6 +135,25 @@ func TestKnownRealmElsewhere(t *testing.T) {
 	}
 }
 
+// TestClaimedRealm: a stranger that was accepted, and claims a realm, keeps nobody from the server whose realm it is; once that
+// has confirmed, the stranger is a changed identity, and gets nothing of what is kept for the realm.
+func TestClaimedRealm(t *testing.T) {
+	stranger, f := newFake(t, 2), newFake(t, 1)
+	stranger.realm = f.realm
+	st := store.Memory()
+	c := stranger.config(st)
+	c.AcceptNew = true
+	stranger.welcome(c, "stranger.test:7022")
+	f.answer = func(k *talk) { k.say(k.login(password)); k.read() }
+	s, err := f.login(st)
+	if err != nil {
+		t.Fatalf("Login where a stranger has claimed the realm: %v", err)
+	}
+	s.Close()
+	stranger.changed(c, "stranger.test:7022", f.fingerprint())
+	stranger.nothing(2)
+}
+
 func TestSuccessor(t *testing.T) {
 	f, next, other := newFake(t, 1), newFake(t, 2), newFake(t, 3)
 	next.realm, other.realm = f.realm, f.realm
@@ -198,6 +218,15 @@ func TestCertificates(t *testing.T) {
 		"version higher": {func(f *fake, _ *store.Store) {
 			f.adjust = func(m *wire.ServerHello) { m.HighestVersion, m.HighestSuite = 9, 9 }
 		}, nil},
+		"server time early": {func(f *fake, _ *store.Store) {
+			f.says(func(c *wire.Certificate) uint64 { return c.NotBefore - 86_400 })
+		}, nil},
+		"server time too early": {func(f *fake, _ *store.Store) {
+			f.says(func(c *wire.Certificate) uint64 { return c.NotBefore - 86_401 })
+		}, client.ErrCertificate},
+		"server time late":     {func(f *fake, _ *store.Store) { f.says(func(c *wire.Certificate) uint64 { return c.NotAfter }) }, nil},
+		"server time too late": {func(f *fake, _ *store.Store) { f.says(func(c *wire.Certificate) uint64 { return c.NotAfter + 1 }) }, client.ErrCertificate},
+		"server time last":     {func(f *fake, _ *store.Store) { f.says(func(*wire.Certificate) uint64 { return math.MaxUint64 }) }, client.ErrCertificate},
 		"another version":      {func(f *fake, _ *store.Store) { f.adjust = func(m *wire.ServerHello) { m.Version = 2 } }, client.ErrProtocol},
 		"refused for version":  {func(f *fake, _ *store.Store) { f.refusal = wire.CodeVersion }, client.ErrVersion},
 		"refused for overload": {func(f *fake, _ *store.Store) { f.refusal = wire.CodeOverloaded }, client.ErrOverloaded},
@@ -219,6 +248,29 @@ func TestCertificates(t *testing.T) {
 			f.nothing(1)
 		})
 	}
+}
+
+// says makes the fake say another time than it is.
+func (f *fake) says(time func(*wire.Certificate) uint64) {
+	f.adjust = func(m *wire.ServerHello) { m.Time = time(&m.Certificate) }
+}
+
+// TestPromisesAreNotHeldAgainst a server that can't be held to them: it once named versions that this client does not speak.
+func TestPromisesAreNotHeldAgainst(t *testing.T) {
+	f := newFake(t, 1)
+	f.answer = func(k *talk) { k.say(k.login(password)); k.read() }
+	f.adjust = func(m *wire.ServerHello) { m.HighestVersion, m.HighestSuite = 9, 9 }
+	st := store.Memory()
+	s, err := f.login(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if k, _, _ := st.Server(authtest.Address); k.Version != wire.Version || k.Suite != wire.Suite || !k.Confirmed {
+		t.Errorf("remembered: %+v", k)
+	}
+	f.adjust = nil
+	f.welcome(f.config(st), authtest.Address)
 }
 
 func change(st *store.Store, f func(*store.Server)) {

@@ -97,10 +97,23 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// RemoveServer forgets a server, the session held there, and the default if it was that, and reports whether it was known.
+// RemoveServer forgets a server, the session held there, and the default if it was that, and reports whether it was known. If
+// nothing confirmed is left of its realm, it forgets the realm's accounts too: whoever is next to claim the realm gets other device
+// keys.
 func (s *Store) RemoveServer(address string) (removed bool, err error) {
 	err = s.exclusive(func() error {
-		err := updateLocked(s, &sessionKind, func(c *contents[Session]) error {
+		known, _, err := loadLocked(s, &serverKind)
+		if err != nil {
+			return err
+		}
+		err = updateLocked(s, &accountKind, func(c *contents[Account]) error {
+			c.entries = slices.DeleteFunc(c.entries, func(a Account) bool { return orphaned(known.entries, a.RealmID, address) })
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = updateLocked(s, &sessionKind, func(c *contents[Session]) error {
 			c.entries = slices.DeleteFunc(c.entries, func(e Session) bool { return e.Address == address })
 			return nil
 		})
@@ -118,6 +131,18 @@ func (s *Store) RemoveServer(address string) (removed bool, err error) {
 		})
 	})
 	return removed && err == nil, err
+}
+
+// orphaned reports whether there is nothing left that was confirmed of a realm, once the server at an address of it is removed.
+func orphaned(servers []Server, realmID [16]byte, removed string) bool {
+	had, left := false, false
+	for _, e := range servers {
+		if e.RealmID == realmID {
+			had = had || e.Address == removed
+			left = left || e.Address != removed && e.Confirmed
+		}
+	}
+	return had && !left
 }
 
 // Default returns the address that is used where none is given, or "".

@@ -35,8 +35,8 @@ type Store struct {
 // Memory returns an empty store that ends with the process.
 func Memory() *Store { return &Store{memory: make(map[string][]byte)} }
 
-// Open returns the store in dir, and makes the folder (0700) if it is not there. A folder that others can write to is refused:
-// they could pin a server of theirs.
+// Open returns the store in dir, and makes the folder (0700) if it is not there. A folder that others can write to, or that
+// belongs to another user than this one and root, is refused: they could pin a server of theirs.
 func Open(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -52,8 +52,14 @@ func Open(dir string) (*Store, error) {
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
 		return nil, fmt.Errorf("%w: %s is %#o", ErrPermissions, dir, info.Mode().Perm())
 	}
+	if uid, ok := owner(info); ok && !trusted(uid, os.Geteuid()) {
+		return nil, fmt.Errorf("%w: %s belongs to user %d", ErrPermissions, dir, uid)
+	}
 	return &Store{dir: dir, lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))}, nil
 }
+
+// trusted reports whether a folder may belong to a user: its owner can change what is in it, whatever its mode is.
+func trusted(uid, effective int) bool { return uid == effective || uid == 0 }
 
 // exclusive calls f with the lock held, against other goroutines and other processes.
 func (s *Store) exclusive(f func() error) error {

@@ -176,6 +176,42 @@ func TestRemove(t *testing.T) {
 	})
 }
 
+// The accounts of a realm go with the last server that was confirmed of it.
+func TestRemoveLastOfRealm(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store, again func() *store.Store) {
+		there := func(when string, want ...bool) {
+			t.Helper()
+			for i, want := range want {
+				if _, ok, err := again().Account([16]byte{byte(i + 1)}, "alice"); ok != want || err != nil {
+					t.Errorf("%s, the account of realm %d is there: %v, %v", when, i+1, ok, err)
+				}
+			}
+		}
+		other := testServer("o:1")
+		other.RealmID = [16]byte{2}
+		must(t, s.PutServer(other))
+		claim := testServer("s:1")
+		claim.Identity, claim.Confirmed = [32]byte{66}, false
+		must(t, s.PutServer(claim)) // an accepted stranger claims realm 1, whose servers come later
+		must(t, s.PutServer(testServer("a:1")))
+		must(t, s.PutServer(testServer("b:2")))
+		for _, realm := range []byte{1, 2} {
+			a := testAccount("alice")
+			a.RealmID = [16]byte{realm}
+			must(t, s.PutAccount(a))
+		}
+		for _, c := range []struct {
+			address string
+			first   bool
+		}{{"unknown:1", true}, {"a:1", true}, {"b:2", false}} {
+			if _, err := s.RemoveServer(c.address); err != nil {
+				t.Fatal(err)
+			}
+			there("without "+c.address, c.first, true)
+		}
+	})
+}
+
 // What was confirmed of a realm only goes up, at all of its addresses.
 func TestServerOnlyGoesUp(t *testing.T) {
 	both(t, func(t *testing.T, s *store.Store, again func() *store.Store) {
@@ -333,6 +369,14 @@ func TestPermissions(t *testing.T) {
 	must(t, os.Chmod(dir, 0o770))
 	if _, err := store.Open(dir); !errors.Is(err, store.ErrPermissions) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a folder that the group can write to: %v", err)
+	}
+	must(t, os.Chmod(dir, 0o700))
+	if os.Geteuid() != 0 {
+		return // and can give nothing away
+	}
+	must(t, os.Chown(dir, 4711, -1))
+	if _, err := store.Open(dir); !errors.Is(err, store.ErrPermissions) || !strings.Contains(err.Error(), "4711") {
+		t.Errorf("a folder of another user: %v", err)
 	}
 }
 
