@@ -10,6 +10,7 @@ import (
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/noiseconn"
+	"github.com/authsrv/authsrv/wire"
 )
 
 // DefaultPort is the port of an address that has none.
@@ -49,6 +50,26 @@ func isHost(s string) bool {
 	})
 }
 
-// CheckName returns a name as a server knows it, or the Rule that it breaks: for apps that want to know before they ask for a
-// password. Register and Login do the same.
-func CheckName(typed string) (string, error) { return credential.PrepareName(typed) }
+// CheckName returns a name as a server knows it, or the Rule that it breaks, an ErrNameInvalid: for apps that want to know
+// before they ask for a password. Register and Login do the same.
+func CheckName(typed string) (string, error) {
+	name, err := credential.PrepareName(typed)
+	return name, broken(ErrNameInvalid, err)
+}
+
+// preparePassword returns the bytes of a password, or the Rule that it breaks wherever it is used. The caller clears them.
+func preparePassword(typed string) ([]byte, error) {
+	prepared, err := credential.PreparePassword(typed)
+	return prepared, broken(ErrPasswordPolicy, err)
+}
+
+// checkPassword holds a password that is to be set against the server's policy.
+func checkPassword(p wire.Policy, name string, prepared []byte) error {
+	err := credential.Policy{
+		Kind: credential.PolicyKind(p.Kind), MinLength: p.MinLength, MaxLength: p.MaxLength, MinScore: p.MinScore,
+	}.Check(name, prepared)
+	if err == credential.RulePasswordShort {
+		return &ruleError{ErrPasswordPolicy, credential.RulePasswordShort, p.MinLength}
+	}
+	return broken(ErrPasswordPolicy, err)
+}

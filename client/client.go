@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -110,7 +111,10 @@ func (c *Client) shake(ctx context.Context) error {
 	hello, static, err := h.Hello(ctx)
 	if err != nil {
 		raw.Close()
-		return connectionError(ctx, err)
+		if err = connectionError(ctx, err); errors.Is(err, ErrProtocol) {
+			err = &strangerError{c.address, err}
+		}
+		return err
 	}
 	if err := c.judge(&hello, static); err != nil {
 		raw.Close()
@@ -148,7 +152,7 @@ func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
 	c.mu.Lock()
 	if c.used {
 		c.mu.Unlock()
-		return nil, nil, fmt.Errorf("%w: the client was closed, or has become a session", ErrConnection)
+		return nil, nil, ErrClosed
 	}
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	return ctx, func() { cancel(); c.mu.Unlock() }, nil

@@ -11,6 +11,7 @@
 // Errors are of four kinds. What the server refused is an *Error, and matches one of the codes, such as
 // ErrDenied. What the server is, and should not be, is an *UnknownServerError or an
 // *IdentityChangedError. A connection that cannot be had, or was lost, is an ErrConnection. A rule of
-// names or passwords that was broken is a Rule. Where the last message of a change was sent and its answer did not
-// come, and logging in did not tell either, it is ErrOutcomeUnknown.
+// names or passwords that was broken is a Rule, whoever found it, and an ErrNameInvalid or an
+// ErrPasswordPolicy. Where the last message of a change was sent and its answer did not come, and
+// logging in did not tell either, it is ErrOutcomeUnknown.
 package client

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -14,7 +15,8 @@ import (
 // Code is why a server refused or ended something. It is an error, whose text is for people.
 type Code = wire.Code
 
-// The codes that callers match on, with errors.Is.
+// The codes that callers match on, with errors.Is. ErrDenied with a RetryAfter says that there were too many tries: the password
+// may not have been judged.
 const (
 	ErrDenied             = wire.CodeDenied
 	ErrSessionExpired     = wire.CodeSessionExpired
@@ -42,6 +44,7 @@ type Rule = credential.Rule
 // What the client itself finds.
 var (
 	ErrConnection       = errors.New("no connection")
+	ErrClosed           = errors.New("the client was closed, or has become a session")
 	ErrProtocol         = errors.New("the server does not keep to the protocol")
 	ErrNotLoggedIn      = errors.New("not logged in")
 	ErrNotPinned        = errors.New("the server's identity is not pinned yet")
@@ -62,17 +65,20 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := e.Code.Error()
+	text, seconds := e.Code.Error(), int(e.RetryAfter.Seconds())
 	switch {
 	case e.Rule.Known():
 		text = e.Rule.Error()
 	case e.Code == ErrDenied && !e.Pinned:
 		text += ", or not your server"
 	}
-	if e.RetryAfter > 0 {
-		text += fmt.Sprintf(": try again in %d s", int(e.RetryAfter.Seconds()))
+	switch {
+	case e.RetryAfter <= 0:
+		return text
+	case e.Code == ErrDenied: // the password may well be right
+		return fmt.Sprintf("%s, or too many tries: wait %d s, then try again", text, seconds)
 	}
-	return text
+	return fmt.Sprintf("%s: try again in %d s", strings.TrimSuffix(text, ": try again later"), seconds)
 }
 
 // Unwrap returns the code, and the rule if there is one.
@@ -81,6 +87,32 @@ func (e *Error) Unwrap() []error {
 		return []error{e.Code, e.Rule}
 	}
 	return []error{e.Code}
+}
+
+// ruleError is a name or a password that is refused here. It matches what the server's refusal would: the code, and the rule.
+type ruleError struct {
+	code  Code
+	rule  Rule
+	least uint16 // the length in bytes that RulePasswordShort asks for; 0: not known here
+}
+
+func (e *ruleError) Error() string {
+	if e.least > 0 {
+		return fmt.Sprintf("%v: at least %d bytes", e.rule, e.least)
+	}
+	return e.rule.Error()
+}
+
+// Unwrap returns the code and the rule.
+func (e *ruleError) Unwrap() []error { return []error{e.code, e.rule} }
+
+// broken gives a rule that was found broken here the code that goes with it.
+func broken(code Code, err error) error {
+	var rule Rule
+	if !errors.As(err, &rule) {
+		return err
+	}
+	return &ruleError{code: code, rule: rule}
 }
 
 func refused(d wire.Denied, pinned bool) error {
@@ -102,9 +134,13 @@ func (e *UnknownServerError) Error() string {
 type IdentityChangedError struct {
 	Address, Known, Got string // the latter two are fingerprints
 	KnownAt             string // the address at which the store has the known one; "" if it was given to Dial
+	Given               bool   // the one that it showed was given to Dial: only the store has another
 }
 
 func (e *IdentityChangedError) Error() string {
+	if e.KnownAt == "" {
+		return fmt.Sprintf("the identity of the server at %s is not the one that was expected, %s: it showed %s", e.Address, e.Known, e.Got)
+	}
 	return fmt.Sprintf("the identity of the server at %s has changed: known is %s, but it showed %s", e.Address, e.Known, e.Got)
 }
 
@@ -117,6 +153,19 @@ func (e *GoodbyeError) Error() string { return "the server ended the connection:
 
 // Unwrap returns the code.
 func (e *GoodbyeError) Unwrap() error { return e.Code }
+
+// strangerError is what answered a connection, and did not shake hands as a server does.
+type strangerError struct {
+	address string
+	cause   error
+}
+
+func (e *strangerError) Error() string {
+	return fmt.Sprintf("what answers at %s is not an authsrv server", e.address)
+}
+
+// Unwrap returns what it did instead, which is an ErrProtocol.
+func (e *strangerError) Unwrap() error { return e.cause }
 
 // connectionError wraps an error of the network. If ctx has ended, that is the reason.
 func connectionError(ctx context.Context, err error) error {

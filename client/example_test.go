@@ -58,7 +58,7 @@ func Example() {
 	fmt.Println(strings.Join(names, " "))
 
 	// Output:
-	// register: the password is too short
+	// register: the password is too short: at least 8 bytes
 	// login: wrong name or password
 	// logged in as alice
 	// root home etc lib media mnt

@@ -196,8 +196,34 @@ func TestRulesAreErrors(t *testing.T) {
 		{"alice", "password1", credential.RulePasswordCommon},
 		{"alice.alice.alice", "Alice.alice.alice", credential.RulePasswordIsName},
 	} {
-		if err := srv.Dial(nil).Register(t.Context(), c.name, c.password, nil); !errors.Is(err, c.want) {
+		code := client.ErrPasswordPolicy
+		if strings.HasPrefix(c.want.String(), "name-") {
+			code = client.ErrNameInvalid
+		}
+		if err := srv.Dial(nil).Register(t.Context(), c.name, c.password, nil); !errors.Is(err, c.want) || !errors.Is(err, code) {
 			t.Errorf("%q, %q: %v, want %v", c.name, c.password, err, c.want)
+		}
+	}
+}
+
+// TestErrorText: too many tries are not said to be a wrong password, and the words are the same whatever the name is.
+func TestErrorText(t *testing.T) {
+	for _, c := range []struct {
+		err  client.Error
+		want string
+	}{
+		{client.Error{Code: client.ErrDenied, Pinned: true}, "wrong name or password"},
+		{client.Error{Code: client.ErrDenied}, "wrong name or password, or not your server"},
+		{client.Error{Code: client.ErrDenied, Pinned: true, RetryAfter: 3 * time.Second},
+			"wrong name or password, or too many tries: wait 3 s, then try again"},
+		{client.Error{Code: client.ErrDenied, RetryAfter: 3 * time.Second},
+			"wrong name or password, or not your server, or too many tries: wait 3 s, then try again"},
+		{client.Error{Code: client.ErrOverloaded}, "the server is busy: try again later"},
+		{client.Error{Code: client.ErrOverloaded, RetryAfter: 2 * time.Second}, "the server is busy: try again in 2 s"},
+		{client.Error{Code: client.ErrPasswordPolicy, Rule: credential.RulePasswordShort}, "the password is too short"},
+	} {
+		if got := c.err.Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
 }
@@ -226,7 +252,7 @@ func TestAttemptsOnOneClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Login(ctx, "alice", password, nil); !errors.Is(err, client.ErrConnection) {
+	if _, err := c.Login(ctx, "alice", password, nil); !errors.Is(err, client.ErrClosed) || errors.Is(err, client.ErrConnection) {
 		t.Errorf("a Client that has become a Session: %v", err)
 	}
 	s.Close()

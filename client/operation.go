@@ -23,7 +23,7 @@ type operation struct {
 
 // operate asks for a challenge and stretches the current password. The caller destroys the key.
 func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*operation, error) {
-	prepared, err := credential.PreparePassword(password)
+	prepared, err := preparePassword(password)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (op *operation) sum(signed []byte) [32]byte {
 func (s *Session) ChangePassword(ctx context.Context, current, next string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	prepared, err := credential.PreparePassword(next)
+	prepared, err := preparePassword(next)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	}
 	defer op.key.Destroy()
 	ch := &op.challenge
-	if err := policyOf(ch.Policy).Check(s.name, prepared); err != nil {
+	if err := checkPassword(ch.Policy, s.name, prepared); err != nil {
 		return err
 	}
 	key, err := credential.Derive(prepared, s.client.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.NewKDF))

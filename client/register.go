@@ -20,11 +20,11 @@ type RegisterOptions struct {
 
 // Register makes an account. It does not log in. The server's policy is enforced here, unless the server judges itself.
 func (c *Client) Register(ctx context.Context, name, password string, options *RegisterOptions) error {
-	name, err := credential.PrepareName(name)
+	name, err := CheckName(name)
 	if err != nil {
 		return err
 	}
-	prepared, err := credential.PreparePassword(password)
+	prepared, err := preparePassword(password)
 	if err != nil {
 		return err
 	}
@@ -101,12 +101,6 @@ func (c *Client) register(ctx context.Context, name string, password []byte, inv
 
 func recordOf(kdf wire.KDF, key *credential.Key) wire.Record {
 	return wire.Record{KDF: kdf, PublicKey: key.Public(), ServerKey: key.ServerKey()}
-}
-
-func policyOf(p wire.Policy) credential.Policy {
-	return credential.Policy{
-		Kind: credential.PolicyKind(p.Kind), MinLength: p.MinLength, MaxLength: p.MaxLength, MinScore: p.MinScore,
-	}
 }
 
 func (c *Client) registerChecked(ctx context.Context, name string, password []byte) error {

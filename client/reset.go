@@ -49,11 +49,11 @@ func (c *Client) openCode(code *CodeText, kind credential.CodeKind) (*credential
 // Reset sets a new password for the account of a name, by right of a code, which is used up. All of its sessions end. It does not log in. The
 // server has to prove that it knows the code; then it is pinned.
 func (c *Client) Reset(ctx context.Context, name string, code CodeText, password string) error {
-	name, err := credential.PrepareName(name)
+	name, err := CheckName(name)
 	if err != nil {
 		return err
 	}
-	prepared, err := credential.PreparePassword(password)
+	prepared, err := preparePassword(password)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *Client) newKey(ctx context.Context, start *wire.AuthStart, name string,
 	if err != nil {
 		return p, nil, err
 	}
-	if err := policyOf(p.Policy).Check(name, password); err != nil {
+	if err := checkPassword(p.Policy, name, password); err != nil {
 		return p, nil, err
 	}
 	key, err := credential.Derive(password, c.hello.RealmID, name, p.Salt, credential.KDF(p.KDF))

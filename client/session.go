@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -226,12 +227,18 @@ func (s *Session) plain(ctx context.Context, t, want wire.Type) ([]byte, error) 
 	return s.call(ctx, 0, want, func(id uint32) []byte { return wire.Plain{Type: t, ID: id}.AppendTo(nil) })
 }
 
+// ID is the id of an account or of a session.
+type ID [16]byte
+
+// String returns the id in lower-case hex.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
 // An Account is who one is logged in as.
 type Account struct {
-	ID        [16]byte
+	ID        ID
 	Name      string
 	Created   time.Time
-	SessionID [16]byte
+	SessionID ID
 	Expires   time.Time // the session
 }
 
@@ -267,7 +274,7 @@ func (s *Session) List(ctx context.Context) ([]string, error) {
 
 // SessionInfo is one of the sessions of an account.
 type SessionInfo struct {
-	ID                         [16]byte
+	ID                         ID
 	Created, LastUsed, Expires time.Time
 	Current                    bool   // it is this one
 	Address                    string // where it was last used from

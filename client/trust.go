@@ -52,7 +52,7 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
 	got := noiseconn.Fingerprint(hello.Identity)
 	if c.pin != "" && c.pin != got {
-		return nil, false, &IdentityChangedError{c.address, c.pin, got, ""}
+		return nil, false, &IdentityChangedError{Address: c.address, Known: c.pin, Got: got}
 	}
 	at, atAddress, err := c.c.Store.Server(c.address)
 	if err != nil {
@@ -72,11 +72,18 @@ func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress 
 	for _, s := range binding {
 		successor := s.Confirmed && sha256.Sum256(hello.Identity[:]) == s.NextIdentity
 		if s.RealmID != hello.RealmID || s.Identity != hello.Identity && !successor {
-			return nil, false, &IdentityChangedError{c.address, noiseconn.Fingerprint(s.Identity), got, s.Address}
+			return nil, false, c.changed(s, got)
 		}
 		known = s
 	}
 	return known, atAddress, nil
+}
+
+// changed is the error where the store knows another server than the one that showed a fingerprint.
+func (c *Client) changed(known *store.Server, got string) error {
+	return &IdentityChangedError{
+		Address: c.address, Known: noiseconn.Fingerprint(known.Identity), Got: got, KnownAt: known.Address, Given: c.pin == got,
+	}
 }
 
 // confirm pins the server: it has shown that it knows the account, or has registered it.
@@ -95,7 +102,7 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 	err := c.c.Store.PutServer(s)
 	if errors.Is(err, store.ErrIdentityChanged) { // another process has pinned one meanwhile
 		if k, ok, _ := c.c.Store.Server(c.address); ok {
-			return &IdentityChangedError{c.address, noiseconn.Fingerprint(k.Identity), noiseconn.Fingerprint(hello.Identity), k.Address}
+			return c.changed(&k, noiseconn.Fingerprint(hello.Identity))
 		}
 	}
 	return err

@@ -1,10 +1,13 @@
 package client_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"math"
+	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +72,13 @@ func (f *fake) changed(c *client.Config, address, known string) {
 	var changed *client.IdentityChangedError
 	if !errors.As(err, &changed) || changed.Known != known || changed.Got != f.fingerprint() {
 		f.t.Errorf("Dial: %v, want a changed identity from %s", err, known)
+		return
+	}
+	if given := c.Identity == f.fingerprint() || strings.HasSuffix(address, f.fingerprint()); changed.Given != given {
+		f.t.Errorf("Dial: %+v, given is %v", changed, given)
+	}
+	if expected := strings.Contains(err.Error(), "not the one that was expected"); expected != (changed.KnownAt == "") {
+		f.t.Errorf("Dial: %v", err)
 	}
 }
 
@@ -100,6 +110,25 @@ func TestPinInAddress(t *testing.T) {
 	}
 	f.nothing(2)
 	other.nothing(2)
+}
+
+// TestStranger: what speaks another protocol is said to be no server, and nothing of its insides.
+func TestStranger(t *testing.T) {
+	for _, says := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9.9\r\n", "\x00\x00\x00\x00"} {
+		c := &client.Config{AcceptNew: true, Dialer: func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() {
+				defer there.Close()
+				there.Read(make([]byte, 256))
+				there.Write([]byte(says))
+			}()
+			return here, nil
+		}}
+		_, err := client.Dial(t.Context(), authtest.Address, c)
+		if !errors.Is(err, client.ErrProtocol) || err.Error() != "what answers at "+authtest.Address+" is not an authsrv server" {
+			t.Errorf("%q: %v", says, err)
+		}
+	}
 }
 
 func TestChangedIdentity(t *testing.T) {

@@ -1,21 +1,29 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/authsrv/authsrv/client"
+	"github.com/authsrv/authsrv/client/store"
 )
 
 // savedLife is how long a session of login --save is to live. Others have the server's default, a day.
 const savedLife = 30 * 24 * time.Hour
 
+// replacedTime is how long a login may take to end the session that it replaced.
+const replacedTime = 3 * time.Second
+
 func (r *request) register(ctx context.Context, name string, sendPassword, invited bool) error {
 	name, err := client.CheckName(name)
+	if err != nil {
+		return err
+	}
+	known, err := r.store.Default()
 	if err != nil {
 		return err
 	}
@@ -39,7 +47,8 @@ func (r *request) register(ctx context.Context, name string, sendPassword, invit
 	if err := c.Register(ctx, name, password, options); err != nil {
 		return err
 	}
-	r.answer(accountDocument{name, r.address}, "%s is registered at %s; to log in: authcli login %s\n", name, r.address, name)
+	r.answer(accountDocument{name, r.address}, "%s is registered at %s; to log in: %s login %s\n",
+		name, r.address, r.authcli(cmp.Or(known, r.address)), name)
 	return r.rememberDefault(c.Fingerprint())
 }
 
@@ -57,6 +66,10 @@ func (r *request) login(ctx context.Context, name string, save bool) error {
 		return err
 	}
 	defer c.Close()
+	replaced, before, err := r.store.Session(r.address)
+	if err != nil {
+		return err
+	}
 	options := &client.LoginOptions{}
 	if save {
 		options.Lifetime = savedLife
@@ -68,7 +81,41 @@ func (r *request) login(ctx context.Context, name string, save bool) error {
 	defer s.Close()
 	r.answer(sessionDocument{accountDocument{s.Name(), r.address}, s.Expires().UTC()},
 		"logged in as %s at %s until %s\n", clean(s.Name()), r.address, moment(s.Expires()))
-	return r.rememberDefault(c.Fingerprint())
+	if err := r.rememberDefault(c.Fingerprint()); err != nil {
+		return err
+	}
+	if before {
+		r.endReplaced(ctx, &replaced)
+	}
+	return nil
+}
+
+// endReplaced ends a session whose place in the store another one took: nobody could end it from here any more. It does so
+// with a store of its own, and if it fails, the session ends by itself in time.
+func (r *request) endReplaced(ctx context.Context, old *store.Session) {
+	ctx, cancel := context.WithTimeout(ctx, replacedTime)
+	defer cancel()
+	server, known, err := r.store.Server(r.address)
+	if err != nil || !known || time.Now().After(old.Expires) {
+		return
+	}
+	account, known, err := r.store.Account(old.RealmID, old.Name)
+	if err != nil || !known {
+		return
+	}
+	alone := store.Memory()
+	if alone.PutServer(server) != nil || alone.PutAccount(account) != nil || alone.PutSession(*old) != nil {
+		return
+	}
+	c, err := client.Dial(ctx, r.address, &client.Config{Store: alone})
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	if s, err := c.Resume(ctx); err == nil {
+		_ = s.Logout(ctx)
+		s.Close()
+	}
 }
 
 func (r *request) whoami(ctx context.Context) error {
@@ -81,8 +128,8 @@ func (r *request) whoami(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id := hex.EncodeToString(a.ID[:])
-	r.answer(whoamiDocument{clean(a.Name), id, a.Created.UTC(), hex.EncodeToString(a.SessionID[:]), a.Expires.UTC(), r.address},
+	id := a.ID.String()
+	r.answer(whoamiDocument{clean(a.Name), id, a.Created.UTC(), a.SessionID.String(), a.Expires.UTC(), r.address},
 		"name     %s\naccount  %s\nserver   %s\nexpires  %s\n", clean(a.Name), id, r.address, moment(a.Expires))
 	return nil
 }
@@ -116,13 +163,16 @@ func (r *request) passwd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if next == current {
+		return local("password-unchanged", "the new password is the current one")
+	}
 	s, err := r.resume(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	if err := s.ChangePassword(ctx, current, next); err != nil {
-		return err
+		return explainCurrent(err)
 	}
 	r.answer(sessionDocument{accountDocument{s.Name(), r.address}, s.Expires().UTC()},
 		"the password of %s is changed; all other sessions have ended\n", clean(s.Name()))
@@ -148,7 +198,7 @@ func (r *request) logout(ctx context.Context, all bool) error {
 	text := "%s is logged out\n"
 	if all {
 		text = "%s is logged out everywhere\n"
-		err = s.LogoutAll(ctx, password)
+		err = explainCurrent(s.LogoutAll(ctx, password))
 	} else {
 		err = s.Logout(ctx)
 	}
@@ -180,7 +230,7 @@ func (r *request) delete(ctx context.Context, confirmed bool) error {
 	}
 	defer s.Close()
 	if err := s.Delete(ctx, password); err != nil {
-		return err
+		return explainCurrent(err)
 	}
 	r.answer(accountDocument{name, r.address}, "the account %s is deleted\n", name)
 	return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,19 +12,39 @@ import (
 	"github.com/authsrv/authsrv/client"
 )
 
-const description = `The server's address is HOST:PORT, or HOST:PORT#SHA256:FINGERPRINT to trust that identity and no other. Without --server and
-AUTHCLI_SERVER it is the default one: the first that was trusted. Passwords and codes are typed at the terminal, or read from
-standard input with --password-stdin, one a line; they are never arguments. Flags that stand before the command may also follow it, but
-no flag follows a NAME.
+const description = `The server's address is HOST:PORT, or HOST:PORT#SHA256:FINGERPRINT to
+trust that identity and no other. Without --server and AUTHCLI_SERVER it
+is the default one: the first that was trusted. Passwords and codes are
+typed at the terminal, or read from standard input with --password-stdin,
+one a line; they are never arguments. Flags that stand before the command may
+also follow it, but no flag follows a NAME.
 
-Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection, 4 server identity not trusted, 5 refused here,
-6 storage failed, 130 interrupted. With --json, errors are {"error": {"code", "message", "retry_after", "exit"}} on standard error.`
+Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection,
+4 server identity not trusted, 5 refused here, 6 storage failed,
+130 interrupted. With --json, errors are {"error": {"code", "message",
+"retry_after", "exit"}} on standard error.`
+
+// commandHelp is the page of one command, or of a group of them. The flags of all commands are explained once, in the page of
+// authcli itself.
+const commandHelp = `NAME:
+   {{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.UsageText}}{{if .VisibleCommands}}
+
+COMMANDS:{{template "visibleCommandCategoryTemplate" .}}{{end}}
+
+OPTIONS:{{template "visibleFlagTemplate" .}}
+
+GLOBAL OPTIONS:
+   --server ADDR, --home DIR, --accept-new, --json: see "authcli help"
+`
 
 func (p *program) app() *cli.App {
 	app := &cli.App{
 		Name:            "authcli",
 		Usage:           "accounts on a server that is never told a password",
-		UsageText:       "authcli [--server ADDR] [--home DIR] [--accept-new] [--json] COMMAND [flags] [NAME]",
+		UsageText:       "authcli [--server ADDR] [--home DIR] [--accept-new] [--json]\n        COMMAND [flags] [NAME]",
 		Description:     description,
 		Version:         version(),
 		Writer:          p.stdout,
@@ -39,9 +60,9 @@ func (p *program) app() *cli.App {
 					return usage("--invite and --send-password do not go together")
 				}
 				return r.register(ctx, c.Args().First(), c.Bool("send-password"), c.Bool("invite"))
-			}, &cli.BoolFlag{Name: "invite", DisableDefaultText: true, Usage: "ask for the code of an operator first, which pins the server"},
-				&cli.BoolFlag{Name: "send-password", DisableDefaultText: true, Usage: "let the server judge the password: it is sent there, if the server's identity is pinned"},
-				stdinFlag("the password, with --invite behind the code,")),
+			}, &cli.BoolFlag{Name: "invite", DisableDefaultText: true, Usage: "ask first for the code of an operator,\n   \twhich pins the server"},
+				&cli.BoolFlag{Name: "send-password", DisableDefaultText: true, Usage: "let the server judge the password: it is\n   \tsent there, if the server's identity is pinned"},
+				stdinFlag("the password, with --invite\n   \tbehind the code,")),
 			p.command("login", "log in, and keep the session", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.login(ctx, c.Args().First(), c.Bool("save"))
 			}, &cli.BoolFlag{Name: "save", DisableDefaultText: true, Usage: "stay logged in for 30 days instead of one"}, stdinFlag("the password")),
@@ -49,13 +70,13 @@ func (p *program) app() *cli.App {
 			p.command("ls", "list what is protected", "", simple((*request).list)),
 			p.command("sessions", "show where the account is logged in; * is here", "", simple((*request).sessions)),
 			p.command("passwd", "change the password; all other sessions end", "", simple((*request).passwd),
-				stdinFlag("the current password, then the new one")),
-			p.command("reset", "set a new password with an operator's code; all sessions end", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
+				stdinFlag("the current password, then on a line of\n   \tits own the new one,")),
+			p.command("reset", "set a new password with an operator's code", "NAME", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.reset(ctx, c.Args().First())
-			}, stdinFlag("the code, then the new password,")),
+			}, stdinFlag("the code, then on a line of\n   \tits own the new password,")),
 			p.command("logout", "end the session", "", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.logout(ctx, c.Bool("all"))
-			}, &cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "end all sessions of the account; asks for the password"}, stdinFlag("with --all, the password")),
+			}, &cli.BoolFlag{Name: "all", DisableDefaultText: true, Usage: "end all sessions of the account; asks for the password"}, stdinFlag("the password")),
 			p.command("delete", "delete the account for good", "", func(ctx context.Context, c *cli.Context, r *request) error {
 				return r.delete(ctx, c.Bool("yes"))
 			}, &cli.BoolFlag{Name: "yes", DisableDefaultText: true, Usage: "don't ask for a confirmation"}, stdinFlag("the password")),
@@ -64,18 +85,30 @@ func (p *program) app() *cli.App {
 			p.versionCommand(),
 		},
 	}
+	nameAll("", app.Commands)
 	app.Commands = append(app.Commands, p.helpCommand())
-	nameAll(app.Name, app.Commands)
 	return app
 }
 
-// nameAll gives commands the usage that pages of help and messages show.
+// nameAll gives commands the usage that pages of help and messages show, and messages the command that they are about.
 func nameAll(above string, commands []*cli.Command) {
 	for _, c := range commands {
-		name := above + " " + c.Name
-		c.UsageText = strings.TrimSpace(name + " [flags] " + c.ArgsUsage)
+		name, action := strings.TrimSpace(above+" "+c.Name), c.Action
+		c.UsageText = strings.TrimSpace("authcli " + name + " [flags] " + c.ArgsUsage)
+		c.CustomHelpTemplate = commandHelp
+		c.Action = func(ctx *cli.Context) error { return about(name, action(ctx)) }
+		c.OnUsageError = func(ctx *cli.Context, err error, below bool) error { return about(name, onUsageError(ctx, err, below)) }
 		nameAll(name, c.Subcommands)
 	}
+}
+
+// about says in a usage error which command it is about.
+func about(command string, err error) error {
+	var f *failure
+	if errors.As(err, &f) && f.command == "" {
+		f.command = command
+	}
+	return err
 }
 
 func (p *program) trustCommand() *cli.Command {
@@ -97,6 +130,7 @@ func (p *program) versionCommand() *cli.Command {
 func (p *program) helpCommand() *cli.Command {
 	return &cli.Command{
 		Name: "help", Usage: "show what there is, or one command", ArgsUsage: "[COMMAND]",
+		UsageText:       "authcli help [COMMAND]",
 		HideHelpCommand: true,
 		OnUsageError:    onUsageError,
 		Action: func(c *cli.Context) error {
@@ -127,8 +161,13 @@ func (p *program) alone(c *cli.Context) error {
 	if c.Args().Present() {
 		return unknownCommand(c.Args().First())
 	}
+	for _, name := range []string{"server", "home"} {
+		if find(c.App.Commands, c.String(name)) != nil {
+			return usage("--%s needs a value: it got the command %q", name, c.String(name))
+		}
+	}
 	if !p.typedAt || !p.shownAt {
-		if !p.json {
+		if c.NumFlags() == 0 {
 			c.App.Writer = p.stderr
 			_ = cli.ShowAppHelp(c)
 		}
@@ -258,15 +297,15 @@ func setting(c *cli.Context, name string) *cli.Context {
 // settingFlags are the flags of all commands. They are shown once.
 func settingFlags(hidden bool) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "server", Usage: "the server's `ADDR`, HOST:PORT or HOST:PORT#SHA256:FINGERPRINT [$AUTHCLI_SERVER]", Hidden: hidden},
-		&cli.StringFlag{Name: "home", Usage: "the folder `DIR` where sessions and known servers are kept [$AUTHCLI_HOME]", Hidden: hidden},
+		&cli.StringFlag{Name: "server", Usage: "the server's `ADDR`, as above [$AUTHCLI_SERVER]", Hidden: hidden},
+		&cli.StringFlag{Name: "home", Usage: "the folder `DIR` of sessions and known servers; default:\n   \tauthcli in the user's folder for configuration,\n   \tsuch as ~/.config/authcli [$AUTHCLI_HOME]", Hidden: hidden},
 		&cli.BoolFlag{Name: "accept-new", DisableDefaultText: true, Usage: "trust a server that is not known yet, without asking", Hidden: hidden},
 		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON document, and errors as JSON", Hidden: hidden},
 	}
 }
 
 func stdinFlag(what string) cli.Flag {
-	return &cli.BoolFlag{Name: "password-stdin", DisableDefaultText: true, Usage: "read " + what + " from standard input, one a line"}
+	return &cli.BoolFlag{Name: "password-stdin", DisableDefaultText: true, Usage: "read " + what + " from standard input"}
 }
 
 func unknownCommand(name string) error {

@@ -3,6 +3,8 @@
 // This package holds the command line, output and exit codes; all else is in package client. Nothing below main ends the
 // process.
 //
+// A login takes the place of the session that was held for the server. That one is ended, if the server answers in time.
+//
 // # Exit codes
 //
 //	0    done

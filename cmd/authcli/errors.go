@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -33,6 +34,7 @@ type failure struct {
 	message string
 	more    details
 	banner  string // several lines, in the place of the one, for what must not be overlooked
+	command string // with exitUsage: the command whose help tells more, or "" for all of them
 }
 
 // details are what some failures tell a program besides.
@@ -47,7 +49,11 @@ func (f *failure) Error() string { return f.message }
 
 // report shows a failure: on standard error, in the form that was asked for.
 func (p *program) report(f *failure) {
-	switch message := oneLine(f.message); {
+	message := oneLine(f.message)
+	if f.exit == exitUsage {
+		message += ` (see "` + strings.TrimSpace("authcli help "+f.command) + `")`
+	}
+	switch {
 	case p.json:
 		p.encode(p.stderr, map[string]any{"error": struct {
 			Code    string `json:"code"`
@@ -72,7 +78,7 @@ func fail(exit int, code, format string, args ...any) *failure {
 }
 
 func usage(format string, args ...any) *failure {
-	return fail(exitUsage, "usage", format+` (see "authcli help")`, args...)
+	return fail(exitUsage, "usage", format, args...)
 }
 
 func local(code, format string, args ...any) *failure { return fail(exitLocal, code, format, args...) }
@@ -85,6 +91,7 @@ var faults = []struct {
 }{
 	{client.ErrOutcomeUnknown, exitConnection, "outcome-unknown"},
 	{client.ErrConnection, exitConnection, "no-connection"},
+	{client.ErrClosed, exitConnection, "no-connection"},
 	{client.ErrProtocol, exitConnection, "protocol"},
 	{client.ErrCertificate, exitIdentity, "certificate"},
 	{client.ErrNotConfirmed, exitIdentity, "not-confirmed"},
@@ -125,18 +132,15 @@ func explain(ctx context.Context, address string, err error) *failure {
 	case errors.As(err, &goodbye):
 		return fail(goodbyeExit(goodbye.Code), goodbye.Code.Name(), "%s", goodbye.Code)
 	case errors.As(err, &rule):
-		return local(rule.String(), "%s", rule.Error())
+		return local(rule.String(), "%v", err)
 	}
 	message := strings.TrimPrefix(err.Error(), "store: ")
 	for _, known := range faults {
 		if !errors.Is(err, known.err) {
 			continue
 		}
-		switch known.err {
-		case client.ErrConnection:
+		if known.err == client.ErrConnection {
 			message = fmt.Sprintf("no connection to %s: %s", address, connectionText(err))
-		case client.ErrNotLoggedIn:
-			return errNotLoggedIn
 		}
 		return fail(known.exit, known.code, "%s", message)
 	}
@@ -161,6 +165,17 @@ func explainRefusal(e *client.Error) *failure {
 	return f
 }
 
+// explainCurrent is for what asks for the current password, and for no name.
+func explainCurrent(err error) error {
+	var refused *client.Error
+	if !errors.As(err, &refused) || refused.Code != client.ErrDenied {
+		return err
+	}
+	f := explainRefusal(refused)
+	f.message = strings.Replace(f.message, client.ErrDenied.Error(), "the current password is wrong", 1)
+	return f
+}
+
 // goodbyeExit tells a connection that was ended from a session that was.
 func goodbyeExit(code client.Code) int {
 	switch code {
@@ -180,6 +195,8 @@ func connectionText(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "it did not answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it was closed by the other side"
 	case errors.As(err, &system):
 		return system.Err.Error()
 	case errors.As(err, &name):

@@ -31,13 +31,18 @@ func TestExplain(t *testing.T) {
 		{&client.Error{Code: client.ErrDenied, Pinned: true}, 1, "denied", "wrong name or password"},
 		{&client.Error{Code: client.ErrSessionExpired}, 1, "session-expired", "expired"},
 		{&client.Error{Code: client.ErrOverloaded, RetryAfter: 2 * time.Second}, 1, "overloaded", "try again in 2 s"},
+		{explainCurrent(&client.Error{Code: client.ErrDenied, Pinned: true}), 1, "denied", "the current password is wrong"},
+		{explainCurrent(&client.Error{Code: client.ErrDenied, Pinned: true, RetryAfter: 3 * time.Second}), 1, "denied",
+			"the current password is wrong, or too many tries: wait 3 s, then try again"},
+		{explainCurrent(&client.Error{Code: client.ErrOverloaded}), 1, "overloaded", "busy"},
 		{&client.GoodbyeError{Code: client.ErrSessionRevoked}, 1, "session-revoked", "was ended"},
 		{&client.GoodbyeError{Code: client.ErrShuttingDown}, 3, "shutting-down", "stopping"},
 		{wrap(client.ErrConnection), 3, "no-connection", "no connection to here:1: "},
 		{fmt.Errorf("%w: %w", client.ErrConnection, refused), 3, "no-connection", "no connection to here:1: connection refused"},
-		{fmt.Errorf("%w: %w", client.ErrConnection, io.EOF), 3, "no-connection", "no connection to here:1: EOF"},
+		{fmt.Errorf("%w: %w", client.ErrConnection, io.EOF), 3, "no-connection", "no connection to here:1: it was closed by the other side"},
 		{fmt.Errorf("%w: %w", client.ErrConnection, context.DeadlineExceeded), 3, "no-connection", "did not answer in time"},
 		{fmt.Errorf("%w: %w", client.ErrOutcomeUnknown, client.ErrConnection), 3, "outcome-unknown", "not known whether"},
+		{client.ErrClosed, 3, "no-connection", "the client was closed"},
 		{wrap(client.ErrProtocol), 3, "protocol", "does not keep to the protocol"},
 		{wrap(client.ErrCertificate), 4, "certificate", ""},
 		{wrap(client.ErrNotConfirmed), 4, "not-confirmed", "not the server that you registered with"},
@@ -45,7 +50,7 @@ func TestExplain(t *testing.T) {
 		{&client.IdentityChangedError{Address: "here:1", Known: "SHA256:a", Got: "SHA256:b"}, 4, "identity-changed", "SHA256:a"},
 		{wrap(store.ErrIdentityChanged), 4, "identity-changed", ""},
 		{wrap(client.ErrNotPinned), 5, "not-pinned", ""},
-		{wrap(client.ErrNotLoggedIn), 5, "not-logged-in", "authcli login NAME"},
+		{wrap(client.ErrNotLoggedIn), 5, "not-logged-in", "not logged in"},
 		{wrap(store.ErrNewer), 5, "home-newer", ""},
 		{fmt.Errorf("store: %w", &os.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}), 6, "storage", "no space left"},
 		{errors.New("something else"), 5, "failed", "something else"},
@@ -87,14 +92,14 @@ func TestReport(t *testing.T) {
 }
 
 func TestSessionTable(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
+	at := time.Date(2026, 1, 2, 5, 4, 5, 0, time.FixedZone("", 2*60*60))
 	got := sessionTable([]sessionEntry{
 		{"0a", at, at, at.Add(time.Hour), "192.0.2.1", false},
 		{"0b", at, at, at.Add(time.Hour), "", true},
 	})
-	want := "  ID  CREATED           LAST USED         EXPIRES           ADDRESS\n" +
-		"  0a  2026-01-02 03:04  2026-01-02 03:04  2026-01-02 04:04  192.0.2.1\n" +
-		"* 0b  2026-01-02 03:04  2026-01-02 03:04  2026-01-02 04:04\n"
+	want := "  ID  CREATED               LAST USED             EXPIRES               ADDRESS\n" +
+		"  0a  2026-01-02 03:04 UTC  2026-01-02 03:04 UTC  2026-01-02 04:04 UTC  192.0.2.1\n" +
+		"* 0b  2026-01-02 03:04 UTC  2026-01-02 03:04 UTC  2026-01-02 04:04 UTC\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

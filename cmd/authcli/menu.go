@@ -12,6 +12,7 @@ import (
 // choice is a line of a menu. What it does is what the command of that name does.
 type choice struct {
 	word, about string
+	also        string                      // another word for it
 	run         func(context.Context) error // nil: quit
 }
 
@@ -72,23 +73,23 @@ func (r *request) choices() (title string, choices []choice, err error) {
 	}
 	if !loggedIn {
 		return "authcli at " + r.address, []choice{
-			{"register", "make an account", func(ctx context.Context) error {
+			{word: "register", about: "make an account", run: func(ctx context.Context) error {
 				return r.withName(ctx, func(name string) error { return r.register(ctx, name, false, false) })
 			}},
-			{"login", "log in", func(ctx context.Context) error {
+			{word: "login", about: "log in", run: func(ctx context.Context) error {
 				return r.withName(ctx, func(name string) error { return r.login(ctx, name, false) })
 			}},
-			{"quit", "leave", nil},
+			{word: "quit", about: "leave"},
 		}, nil
 	}
 	return clean(held.Name) + " at " + r.address, []choice{
-		{"ls", "list what is protected", r.list},
-		{"whoami", "show the account", r.whoami},
-		{"password", "change the password", r.passwd},
-		{"sessions", "show where you are logged in", r.sessions},
-		{"logout", "end this session", func(ctx context.Context) error { return r.logout(ctx, false) }},
-		{"delete", "delete the account for good", func(ctx context.Context) error { return r.delete(ctx, false) }},
-		{"quit", "leave; the session goes on", nil},
+		{word: "ls", about: "list what is protected", run: r.list},
+		{word: "whoami", about: "show the account", run: r.whoami},
+		{word: "password", also: "passwd", about: "change the password", run: r.passwd},
+		{word: "sessions", about: "show where you are logged in", run: r.sessions},
+		{word: "logout", about: "end this session", run: func(ctx context.Context) error { return r.logout(ctx, false) }},
+		{word: "delete", about: "delete the account for good", run: func(ctx context.Context) error { return r.delete(ctx, false) }},
+		{word: "quit", about: "leave; the session goes on"},
 	}, nil
 }
 
@@ -101,10 +102,10 @@ func (r *request) showMenu(title string, choices []choice) {
 	r.terminal.printf("%s", text.String())
 }
 
-// pick returns the choice of a number or a word, or nil.
+// pick returns the choice of a number or a word, or nil. An empty line is none of its business.
 func pick(choices []choice, typed string) *choice {
 	for i := range choices {
-		if typed == strconv.Itoa(i+1) || strings.EqualFold(typed, choices[i].word) {
+		if typed == strconv.Itoa(i+1) || strings.EqualFold(typed, choices[i].word) || strings.EqualFold(typed, choices[i].also) {
 			return &choices[i]
 		}
 	}

@@ -34,8 +34,8 @@ func clean(text string) string {
 	}, text)
 }
 
-// moment is a time as a person reads it, where the person is.
-func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+// moment is a time as a person reads it.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // The documents that commands answer with, as in doc.go.
 

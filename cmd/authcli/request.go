@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,6 @@ import (
 )
 
 const fallbackServer = "127.0.0.1:7022"
-
-var errNotLoggedIn = local("not-logged-in", "not logged in: authcli login NAME")
 
 // settings are what every command can be told.
 type settings struct {
@@ -108,6 +107,9 @@ func (r *request) resume(ctx context.Context) (*client.Session, error) {
 	if err != nil {
 		c.Close()
 	}
+	if errors.Is(err, client.ErrNotLoggedIn) { // what is held is for another server, or of another device
+		err = r.notLoggedIn()
+	}
 	return s, err
 }
 
@@ -115,9 +117,25 @@ func (r *request) resume(ctx context.Context) (*client.Session, error) {
 func (r *request) held() (store.Session, error) {
 	s, ok, err := r.store.Session(r.address)
 	if err == nil && !ok {
-		err = errNotLoggedIn
+		err = r.notLoggedIn()
 	}
 	return s, err
+}
+
+func (r *request) notLoggedIn() error {
+	known, err := r.store.Default()
+	if err != nil {
+		return err
+	}
+	return local("not-logged-in", "not logged in at %s: %s login NAME", r.address, r.authcli(cmp.Or(known, fallbackServer)))
+}
+
+// authcli is how a command begins that goes to the same server, where known is the one that is gone to if none is named.
+func (r *request) authcli(known string) string {
+	if address, _, _ := client.ParseAddress(cmp.Or(os.Getenv("AUTHCLI_SERVER"), known)); address == r.address {
+		return "authcli"
+	}
+	return "authcli --server " + r.server
 }
 
 // rememberDefault remembers the first server that was trusted as the one to go to from then on.

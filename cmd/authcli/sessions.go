@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ func (r *request) sessions(ctx context.Context) error {
 			return err
 		}
 		d.Sessions = append(d.Sessions, sessionEntry{
-			hex.EncodeToString(e.ID[:]), e.Created.UTC(), e.LastUsed.UTC(), e.Expires.UTC(), clean(e.Address), e.Current,
+			e.ID.String(), e.Created.UTC(), e.LastUsed.UTC(), e.Expires.UTC(), clean(e.Address), e.Current,
 		})
 	}
 	slices.SortFunc(d.Sessions, func(a, b sessionEntry) int {

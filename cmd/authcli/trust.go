@@ -52,8 +52,15 @@ func explainChange(e *client.IdentityChangedError) *failure {
 	}
 	fmt.Fprintf(&b, what, clean(e.Address))
 	fmt.Fprintf(&b, "  expected: %s\n  it shows: %s\n", e.Known, e.Got)
-	b.WriteString("Somebody may be in between, or another server answers at this address.\nNothing of yours was sent.\n")
+	given := e.Given && e.Known != e.Got
+	if !given {
+		b.WriteString("Somebody may be in between, or another server answers at this address.\n")
+	}
+	b.WriteString("Nothing of yours was sent.\n")
 	switch {
+	case given:
+		fmt.Fprintf(&b, "It shows the fingerprint that you gave, but another one is kept from before. If the server was set up anew:\n"+
+			"  authcli trust remove %s\n", clean(e.KnownAt))
 	case e.KnownAt == "":
 		b.WriteString("The fingerprint that was expected is the one that you gave. Ask the operator which is right.\n")
 	case e.Known == e.Got:
@@ -92,6 +99,9 @@ func (r *request) trustList(context.Context) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", clean(e.Address), e.Fingerprint, state, mark)
 	}
 	table.Flush()
+	if len(servers) == 0 {
+		text.WriteString("no server is known yet\n")
+	}
 	r.answer(d, "%s", trimLines(text.String()))
 	return nil
 }
