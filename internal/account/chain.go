@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -137,11 +138,18 @@ func (s *Service) openHead(e kv.Entry, h *headRecord) error {
 	return err
 }
 
+// chainStore seals head and links with the system's randomness: the appender runs beside what a test may want to repeat.
+func (s *Service) chainStore() *store {
+	own := s.store
+	own.rand = rand.Reader
+	return &own
+}
+
 // moveHead is the write of a head.
 func (s *Service) moveHead(h headRecord) (kv.Write, error) {
 	key := []byte{spaceHead}
 	h.mac = s.auditMAC("head", key, h.body())
-	sealed, err := s.store.encode(labelHead, key, &h)
+	sealed, err := s.chainStore().encode(labelHead, key, &h)
 	return kv.Write{Key: key, Value: sealed}, err
 }
 
@@ -237,7 +245,7 @@ func (s *Service) commitLink(ctx context.Context, h headRecord, version kv.Versi
 		return fmt.Errorf("%w: the audit chain has links behind its head", ErrDamaged)
 	}
 	link.mac = s.auditMAC("link", key, link.body())
-	sealed, err := s.store.encode(labelLink, key, link)
+	sealed, err := s.chainStore().encode(labelLink, key, link)
 	if err != nil {
 		return err
 	}
