@@ -24,6 +24,7 @@ type settings struct {
 	policy                   credential.Policy
 	passphraseFile           string
 	sessionLife, maxLife     time.Duration
+	auditRetention           time.Duration
 	maxConnections, maxLobby int
 	grace                    time.Duration
 	http                     string // "": off
@@ -70,6 +71,11 @@ var table = []setting{
 		reload: true, parse: func(s *settings, text string) (err error) {
 			s.maxLife, err = duration(text, time.Minute, longest)
 			return
+		}},
+	{key: "audit_retention", value: "TIME", help: "audit records are kept for `TIME`", fallback: "8760h",
+		parse: func(s *settings, text string) (err error) {
+			s.auditRetention, err = duration(text, 24*time.Hour, 100*365*24*time.Hour)
+			return err
 		}},
 	{key: "max_connections", value: "N", help: "serve at most `N` connections", fallback: "20000",
 		reload: true, parse: func(s *settings, text string) (err error) { s.maxConnections, err = count(text, 1, 1_000_000); return }},
