@@ -166,14 +166,14 @@ func TestResetRefused(t *testing.T) {
 	r := newRig(t)
 	r.peer(one).account("alice")
 	r.peer(one).account("dora")
-	c, doras := r.reset("alice"), r.reset("dora")
+	c := r.reset("alice")
 	gone := other(t, c)
 	gone.ID[3] ^= 1
 	ended := r.reset("dora")
 	if err := r.RevokeAllOf(t.Context(), "dora"); err != nil {
 		t.Fatal(err)
 	}
-	doras = r.reset("dora")
+	doras := r.reset("dora")
 	for _, f := range []struct {
 		what, name string
 		code       credential.Code
