@@ -70,10 +70,9 @@ func TestMaxPerAccount(t *testing.T) {
 		for _, p := range []*peer{peers[0], peers[2], last, other} {
 			p.isThere()
 		}
-		id, c := last.operation(wire.TypeRevokeAll) // an operation takes no second place
+		id, _ := last.operation(wire.TypeRevokeAll) // an operation takes no second place
 		last.send(&wire.ProvedOp{Type: wire.TypeRevokeAll, ID: id})
 		last.expectRefused(id, wire.CodeDenied)
-		_ = c
 		for _, p := range []*peer{peers[0], peers[2], last} {
 			p.isThere()
 		}
