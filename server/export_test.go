@@ -46,6 +46,7 @@ func Limits() map[string]int {
 		"AuthStart on a connection":                  maxStarts,
 		"bytes before login, from the client":        maxLoginBytes,
 		"Denied on a connection":                     maxDenied,
+		"logged-in connections of an account":        defaultEach,
 		"idle after login":                           seconds(idleTime),
 		"connection life":                            seconds(connectionLife),
 		"server's write of one answer":               seconds(writeTime),

@@ -86,20 +86,27 @@ func TestEvictedIsTold(t *testing.T) {
 
 func TestMaxConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := authtest.New(t, authtest.Options{Server: server.Config{MaxConnections: 3}})
+		// More than there may be are there only where the rules were tightened.
+		srv := authtest.New(t, authtest.Options{Server: server.Config{MaxPerAccount: 1000}})
 		alice := enroll(t, srv, "alice")
 		var peers []*peer
-		for range 3 {
+		for range 135 {
 			p := connect(t, srv)
 			p.login(alice)
 			peers = append(peers, p)
 		}
+		if err := srv.SetRules(server.Rules{MaxConnections: 2}); err != nil {
+			t.Fatal(err)
+		}
 		_, err := client.Dial(t.Context(), authtest.Address, srv.Config(nil))
 		var refused *client.Error
 		if !errors.As(err, &refused) || !errors.Is(err, client.ErrOverloaded) {
-			t.Errorf("a fourth connection: %v", err)
+			t.Errorf("another connection: %v", err)
 		}
-		peers[0].raw.Close()
+		peers[0].expectGoodbye(wire.CodeLimit) // one for each who comes
+		for _, p := range peers[1:10] {
+			p.raw.Close()
+		}
 		synctest.Wait()
 		connect(t, srv).login(alice)
 	})
@@ -249,7 +256,7 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 		t.Log("the race detector's own memory is not measured")
 		return
 	}
-	srv := authtest.New(t, authtest.Options{})
+	srv := authtest.New(t, authtest.Options{Server: server.Config{MaxPerAccount: 2000}})
 	alice := enroll(t, srv, "alice")
 	measure := func() uint64 {
 		runtime.GC()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
@@ -85,7 +86,10 @@ func (ss *session) welcome(ctx context.Context, l *account.Login) message {
 func (ss *session) join(ctx context.Context, session *account.Session) {
 	ss.server.live.leave(ss)
 	ss.login = session
-	ss.server.live.join(ss, session)
+	ss.used.Store(ss.server.requests.Add(1))
+	for _, other := range ss.server.live.join(ss, session) {
+		other.displace()
+	}
 	if err := ss.server.c.Accounts.Check(ctx, session); err != nil {
 		ss.wake(goodbyeCode(err))
 	}
@@ -102,5 +106,9 @@ func (ss *session) logAttempt(what string, a *account.Attempt, err error) {
 	if a != nil && exists {
 		log = log.With("name", a.Name())
 	}
-	log.Info(what)
+	level := slog.LevelInfo
+	if denied != nil && denied.Reason == account.Throttled { // as many as anybody likes
+		level = slog.LevelDebug
+	}
+	log.Log(context.Background(), level, what)
 }

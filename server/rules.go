@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -29,12 +30,32 @@ func (r Rules) complete() (Rules, error) {
 	return r, nil
 }
 
-// SetRules changes the rules for who comes from now on: nobody who is there already goes for it. On an error they stay.
+// Within returns the rules that so many file descriptors are enough for: less connections, where it has to be. What else the process
+// needs descriptors for is not among them.
+func (r Rules) Within(files int) (Rules, error) {
+	r, err := r.complete()
+	if err != nil {
+		return r, err
+	}
+	most := files - leeway - maxRefusals
+	if least := min(r.MaxConnections, leastConns); most < least {
+		return r, fmt.Errorf("server: %d more file descriptors are needed", least-most)
+	}
+	r.MaxConnections = min(r.MaxConnections, most)
+	return r, nil
+}
+
+// lobby returns how many places of MaxConnections are for those that are not logged in.
+func (r *Rules) lobby() int { return min(r.MaxHandshakes, (r.MaxConnections+1)/2) }
+
+// SetRules changes the rules for who comes from now on: nobody who is there already goes at once, but one for each who comes. On an
+// error they stay.
 func (s *Server) SetRules(r Rules) error {
 	r, err := r.complete()
 	if err == nil {
 		s.rules.Store(&r)
-		s.lobby.resize(r.MaxHandshakes)
+		s.lobby.resize(r.lobby())
+		s.live.resize(max(r.MaxConnections-r.lobby(), 1))
 	}
 	return err
 }

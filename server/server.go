@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -27,12 +28,17 @@ type Config struct {
 
 	Logger *slog.Logger // nil: none
 
-	// These three SetRules changes later. MaxConnections bounds all connections; who comes after is told that the server is
-	// overloaded. 0: 20,000.
+	// MaxPerAccount bounds the connections that are logged in to one account. Where that is reached, the one that is idle for
+	// longest gives way. 0: 64.
+	MaxPerAccount int
+
+	// These three SetRules changes later. MaxConnections bounds all connections, but for a few that are on their way out. What
+	// MaxHandshakes leaves of it is for those that are logged in. Where that is reached, the one that is idle for longest gives way, of
+	// the account with the most of them, and then of the address. 0: 20,000.
 	MaxConnections int
 	// MaxHandshakes bounds the connections that are not logged in: one half of it those that have not shaken hands, the other
 	// half those that have. Where that is reached, the one that has waited for longest gives way, of the address with
-	// the most of them. 0: 1,024.
+	// the most of them. It is at most one half of MaxConnections. 0: 1,024.
 	MaxHandshakes int
 	// Grace is how long Shutdown lets logins that have begun come to their end. 0: 5 s.
 	Grace time.Duration
@@ -54,6 +60,11 @@ const (
 	sweepEvery      = 10 * time.Minute
 	defaultMaxConns = 20_000
 	defaultLobby    = 1024
+	defaultEach     = 64
+	leastConns      = 16                       // that are worth a start
+	maxRefusals     = 64                       // at once
+	maxLeaving      = 64                       // of those that made room for others, and are being told goodbye
+	leeway          = maxRefusals + maxLeaving // over MaxConnections, for who is on the way out
 	defaultGrace    = 5 * time.Second
 )
 
@@ -66,7 +77,10 @@ type Server struct {
 	live  live
 	seen  counters
 
-	open     atomic.Int64 // connections
+	open     atomic.Int64 // connections, but for those that are refused
+	requests atomic.Int64 // of all who are logged in: what session.used is of
+	refusals places
+	leaving  places
 	draining atomic.Bool
 
 	mu        sync.Mutex
@@ -87,6 +101,9 @@ func New(c *Config) (*Server, error) {
 	if s.c.Accounts == nil || len(s.c.Identity) != ed25519.PrivateKeySize {
 		return nil, errors.New("server: Accounts and Identity are needed")
 	}
+	if c.MaxPerAccount < 0 {
+		return nil, errors.New("server: a limit is negative")
+	}
 	if s.c.Epoch == 0 {
 		s.c.Epoch = 1
 	}
@@ -96,11 +113,12 @@ func New(c *Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
 	s.lobby.init()
+	s.live.init(cmp.Or(c.MaxPerAccount, defaultEach))
+	s.refusals, s.leaving = make(places, maxRefusals), make(places, maxLeaving)
 	if err := s.SetRules(Rules{c.MaxConnections, c.MaxHandshakes, c.Grace}); err != nil {
 		return nil, err
 	}
 	s.seen.init()
-	s.live.sessions = make(map[account.ID]map[*session]*account.Session)
 	return s, nil
 }
 
@@ -152,30 +170,60 @@ func (s *Server) begin(l net.Listener) bool {
 	return true
 }
 
-// take serves one connection in a goroutine of its own.
+// take serves one connection in a goroutine of its own, or refuses it. There is room for it, since others give way, but where more are
+// on their way out than may be, or the rules were tightened.
 func (s *Server) take(conn net.Conn) {
-	ss := newSession(s, conn)
+	s.live.makeRoom().displace()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	room := s.open.Load() < int64(s.rules.Load().MaxConnections+leeway)
+	switch {
+	case s.closed:
 		conn.Close()
 		return
+	case !room:
+		s.seen.handshake(wire.CodeOverloaded.Name())
+		if !s.refusals.take() {
+			conn.Close()
+			return
+		}
+	default:
+		s.open.Add(1)
 	}
+	ss := newSession(s, conn)
 	s.sessions[ss] = struct{}{}
 	s.connections.Go(func() {
 		defer s.forget(ss)
-		if s.open.Add(1) > int64(s.rules.Load().MaxConnections) {
-			s.seen.handshake("overloaded")
-			ss.refuse(s.ctx, wire.CodeOverloaded)
+		if room {
+			defer s.open.Add(-1)
+			ss.serve(s.ctx)
 			return
 		}
-		ss.serve(s.ctx)
+		defer s.refusals.give()
+		ss.refuse(s.ctx, wire.CodeOverloaded)
 	})
 }
 
+// places are what only so many can have at once.
+type places chan struct{}
+
+// take says whether there was one left.
+func (p places) take() bool {
+	select {
+	case p <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p places) give() { <-p }
+
 func (s *Server) forget(ss *session) {
-	s.open.Add(-1)
 	s.live.leave(ss)
+	if ss.leave() {
+		s.leaving.give()
+	}
 	s.mu.Lock()
 	delete(s.sessions, ss)
 	s.mu.Unlock()
@@ -183,14 +231,14 @@ func (s *Server) forget(ss *session) {
 
 // watch ends connections whose session was ended, by whomever and on whatever node.
 func (s *Server) watch() {
-	for id, err := range s.c.Accounts.Changes(s.ctx) {
+	for change, err := range s.c.Accounts.Changes(s.ctx) {
 		if err != nil {
 			if s.ctx.Err() == nil {
 				s.c.Logger.Error("feed of changes ended: ended sessions close at their next request", "error", err)
 			}
 			return
 		}
-		for ss, session := range s.live.of(id) {
+		for ss, session := range s.live.of(change) {
 			err := s.c.Accounts.Check(s.ctx, session)
 			if s.ctx.Err() != nil {
 				return

@@ -36,12 +36,15 @@ type session struct {
 	frames, starts, denied, bytes int    // counted up to their limits
 	out                           []byte // the answer being written
 
-	shaken atomic.Bool // shared: the handshake is done
+	shaken atomic.Bool  // shared: the handshake is done
+	used   atomic.Int64 // shared: the number of the last request after login
 
 	mu       sync.Mutex // guards what follows, which is shared
 	admitted bool       // it has left the lobby
 	inside   bool       // the next read is one in Ready
 	woken    wire.Code  // why the connection is to end; 0: it is not
+	leaving  bool       // it has one of the server's places for who makes room
+	gone     bool       // its goroutine is about to end
 	drained  time.Time  // until when a login may still finish; zero: the server is not stopping
 }
 
@@ -107,7 +110,8 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		case errors.Is(err, noiseconn.ErrVersion):
 			h.Refuse(wire.CodeVersion)
 			ss.linger()
-		case ss.wokenBy() == wire.CodeOverloaded:
+		case ss.wokenBy() == wire.CodeOverloaded && ss.server.refusals.take():
+			defer ss.server.refusals.give()
 			h.Refuse(wire.CodeOverloaded)
 			ss.linger()
 		}
@@ -203,10 +207,11 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 	e := eventOf(msg)
 	row, ok := transitions[ss.state][e]
 	if !ok || !ss.within(e) {
-		ss.log.Info("protocol violation", "state", ss.state.String(), "message", e.Type.String())
+		ss.violation("protocol violation", ss.state, e)
 		return false
 	}
 	if ss.state == ready {
+		ss.used.Store(ss.server.requests.Add(1))
 		if err := ss.server.c.Accounts.Check(ctx, ss.login); err != nil {
 			code := goodbyeCode(err)
 			if code == wire.CodeInternal {
@@ -222,7 +227,7 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 	cancel()
 	ss.server.seen.request(e.Type, time.Since(began))
 	if errors.Is(err, wire.ErrMalformed) {
-		ss.log.Info("malformed message", "state", ss.state.String(), "message", e.Type.String())
+		ss.violation("malformed message", before, e)
 		return false
 	}
 	if ss.state = row.then; err != nil {
@@ -244,6 +249,16 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		return ss.end(ss.goodbye)
 	}
 	return true
+}
+
+// violation counts a message that ends the connection. Anybody can send those: only who is logged in gets a line that is seen.
+func (ss *session) violation(what string, in state, e event) {
+	ss.server.seen.violation()
+	level := slog.LevelDebug
+	if in == ready {
+		level = slog.LevelInfo
+	}
+	ss.log.Log(context.Background(), level, what, "state", in.String(), "message", e.Type.String())
 }
 
 // within counts a message against the limits of a connection that is not logged in.
@@ -369,6 +384,37 @@ func (ss *session) wakeLocked(code wire.Code) {
 		ss.woken = code
 		ss.raw.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// displace wakes who has to make room among those that are logged in; nil is nobody. Only so many are told why at once: a
+// peer that does not listen takes its time.
+func (ss *session) displace() {
+	if ss == nil {
+		return
+	}
+	ss.server.seen.displacement()
+	ss.log.Debug("makes room for others")
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.leaving || ss.gone {
+		return
+	}
+	if ss.leaving = ss.server.leaving.take(); !ss.leaving {
+		ss.raw.Close()
+		return
+	}
+	if ss.woken == wire.CodeOverloaded { // an eviction that came too late must not be its last word: see admit
+		ss.woken = 0
+	}
+	ss.wakeLocked(wire.CodeLimit)
+}
+
+// leave is its end. It says whether it has one of the server's places for who makes room.
+func (ss *session) leave() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.gone = true
+	return ss.leaving
 }
 
 // evict wakes who has to make room in the lobby; nil is nobody.

@@ -21,6 +21,8 @@ type Stats struct {
 	Attempts    map[Attempt]uint64   // to log in, to register, to resume, and operations
 	Requests    map[string]Histogram // how long they took, by the type of the message
 	Evictions   uint64               // from the lobby
+	Displaced   uint64               // that were logged in, and made room for others
+	Violations  uint64               // messages that ended a connection
 }
 
 // Attempt is a line that the log has too.
@@ -41,7 +43,7 @@ func (s *Server) Stats() Stats {
 	all := Stats{Connections: s.Connections(), LoggedIn: s.live.count()}
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
-	all.Evictions = s.seen.evictions
+	all.Evictions, all.Displaced, all.Violations = s.seen.evictions, s.seen.displaced, s.seen.violations
 	all.Handshakes, all.Attempts = maps.Clone(s.seen.handshakes), maps.Clone(s.seen.attempts)
 	all.Requests = make(map[string]Histogram, len(s.seen.requests))
 	for t, h := range s.seen.requests {
@@ -57,6 +59,8 @@ type counters struct {
 	attempts   map[Attempt]uint64
 	requests   map[wire.Type]*Histogram
 	evictions  uint64
+	displaced  uint64
+	violations uint64
 }
 
 func (c *counters) init() {
@@ -80,6 +84,18 @@ func (c *counters) eviction() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.evictions++
+}
+
+func (c *counters) displacement() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.displaced++
+}
+
+func (c *counters) violation() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.violations++
 }
 
 // request counts a message that has a row in the state table, so that there are only so many types.

@@ -26,7 +26,10 @@ func (r *instance) reload() {
 		err = r.accounts.SetRules(next.accountRules())
 	}
 	if err == nil {
-		err = r.server.SetRules(next.serverRules())
+		var rules server.Rules
+		if rules, err = next.serverRulesWithin(r.files, r.log); err == nil {
+			err = r.server.SetRules(rules)
+		}
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded: all stays as it was", "error", oneLine(err))

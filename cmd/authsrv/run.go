@@ -49,6 +49,7 @@ type instance struct {
 	reread   func() (*configuration, error) // what SIGHUP asks for
 	hangups  chan os.Signal
 	attended bool // it was started at a terminal
+	files    int  // that may be open; negative: as many as it takes
 	level    slog.LevelVar
 	log      *slog.Logger
 	health   *health
@@ -86,6 +87,11 @@ func (p *program) run(c *cli.Context) error {
 	f := k.folder
 	if _, err := f.inspect(); err != nil {
 		return err
+	}
+	if r.files = openFiles(); r.files >= 0 { // before the store is opened, which fails for good where there are too few
+		if _, err := k.serverRulesWithin(r.files, r.log); err != nil {
+			return err
+		}
 	}
 	var unlock func()
 	if r.keys, unlock, err = p.prepare(c, f, false); err != nil {
@@ -210,7 +216,10 @@ func (r *instance) newServer(ctx context.Context) error {
 		return explainStore(f.database(), err)
 	}
 	c := serverConfig(r.keys, r.accounts)
-	limits := r.config.serverRules()
+	limits, err := r.config.serverRulesWithin(r.files, nil)
+	if err != nil {
+		return err
+	}
 	c.MaxConnections, c.MaxHandshakes, c.Grace = limits.MaxConnections, limits.MaxHandshakes, limits.Grace
 	c.Logger = r.log
 	if r.server, err = server.New(&c); err != nil {

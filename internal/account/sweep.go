@@ -123,17 +123,21 @@ func (s *Service) codeDead(_ context.Context, e kv.Entry, now time.Time) (bool, 
 	return uint64(now.Unix()) >= r.expires, nil
 }
 
-// Changes yields the accounts that have changed, or lost a session, from when it is called: whoever holds one of their sessions
-// should Check it. The zero ID stands for all of them. It ends with an error, that of ctx where it was cancelled.
-func (s *Service) Changes(ctx context.Context) iter.Seq2[ID, error] {
-	return func(yield func(ID, error) bool) {
+// Change is an account that has changed, or has lost the Session. The zero Session stands for all of the account, the zero Account
+// for all that there are.
+type Change struct{ Account, Session ID }
+
+// Changes yields what has changed from when it is called: whoever holds such a session should Check it. It ends with an error, that of
+// ctx where it was cancelled.
+func (s *Service) Changes(ctx context.Context) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
 		for {
 			_, at, err := s.store.engine.Scan(ctx, []byte{spaceMeta}, nil, 1)
 			if err != nil {
-				yield(ID{}, err)
+				yield(Change{}, err)
 				return
 			}
-			if !yield(ID{}, nil) { // whatever happened before this version
+			if !yield(Change{}, nil) { // whatever happened before this version
 				return
 			}
 			for e, err := range s.store.engine.Watch(ctx, nil, at) {
@@ -141,10 +145,10 @@ func (s *Service) Changes(ctx context.Context) iter.Seq2[ID, error] {
 					break
 				}
 				if err != nil {
-					yield(ID{}, err)
+					yield(Change{}, err)
 					return
 				}
-				if id, ok := changed(e); ok && !yield(id, nil) {
+				if c, ok := changed(e); ok && !yield(c, nil) {
 					return
 				}
 			}
@@ -152,9 +156,12 @@ func (s *Service) Changes(ctx context.Context) iter.Seq2[ID, error] {
 	}
 }
 
-func changed(e kv.Event) (ID, bool) {
-	if len(e.Key) < 17 || e.Key[0] != spaceAccount && (e.Key[0] != spaceSession || !e.Deleted) {
-		return ID{}, false
+func changed(e kv.Event) (Change, bool) {
+	switch {
+	case len(e.Key) == len(accountKey(ID{})) && e.Key[0] == spaceAccount:
+		return Change{Account: ID(e.Key[1:])}, true
+	case len(e.Key) == len(sessionKey(ID{}, ID{})) && e.Key[0] == spaceSession && e.Deleted:
+		return Change{ID(e.Key[1:17]), ID(e.Key[17:])}, true
 	}
-	return ID(e.Key[1:17]), true
+	return Change{}, false
 }

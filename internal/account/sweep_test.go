@@ -130,22 +130,22 @@ func TestSweepFails(t *testing.T) {
 }
 
 // follow collects what Changes yields.
-func follow(ctx context.Context, s *Service) (ids func() []ID, end func() error) {
+func follow(ctx context.Context, s *Service) (changes func() []Change, end func() error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var got []ID
+	var got []Change
 	var last error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for id, err := range s.Changes(ctx) {
+		for c, err := range s.Changes(ctx) {
 			if err != nil {
 				last = err
 				continue
 			}
-			got = append(got, id)
+			got = append(got, c)
 		}
 	}()
-	ids = func() []ID {
+	changes = func() []Change {
 		synctest.Wait()
 		defer func() { got = nil }()
 		return got
@@ -155,7 +155,7 @@ func follow(ctx context.Context, s *Service) (ids func() []ID, end func() error)
 		<-done
 		return last
 	}
-	return ids, end
+	return changes, end
 }
 
 func TestChanges(t *testing.T) {
@@ -164,14 +164,25 @@ func TestChanges(t *testing.T) {
 		p := r.peer(one)
 		alice, bob := p.account("alice").Session, p.account("bob").Session
 		second := p.mustLogin("alice", right()).Session
-		ids, end := follow(t.Context(), r.Service)
-		want := func(what string, want ...ID) {
+		changes, end := follow(t.Context(), r.Service)
+		want := func(what string, want ...Change) {
 			t.Helper()
-			if got := slices.Compact(ids()); !slices.Equal(got, want) {
+			if got := slices.Compact(changes()); !slices.Equal(got, want) {
 				t.Errorf("%s: %x, want %x", what, got, want)
 			}
 		}
-		want("at first", ID{})
+		wantSessions := func(what string, n int, got []Change) {
+			t.Helper()
+			for _, c := range got {
+				if c.Account != second.Account || c.Session == (ID{}) {
+					t.Errorf("%s: %x", what, c)
+				}
+			}
+			if len(got) != n {
+				t.Errorf("%s: %d sessions, want %d", what, len(got), n)
+			}
+		}
+		want("at first", Change{})
 		p.mustLogin("alice", right())
 		p.fail("alice")
 		want("what ends nothing")
@@ -179,23 +190,27 @@ func TestChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want("change", alice.Account)
+		want("change", Change{Account: alice.Account}, Change{alice.Account, alice.ID})
 		if err := r.Logout(t.Context(), bob, &p.ch); err != nil {
 			t.Fatal(err)
 		}
-		want("logout", bob.Account)
+		want("logout", Change{bob.Account, bob.ID})
 		if _, err := r.Sweep(t.Context()); err != nil { // second's is dead
 			t.Fatal(err)
 		}
-		want("sweep", second.Account)
+		wantSessions("sweep", 2, changes()) // nothing of the account as a whole
 		if err := p.revokeAll(next.Session, keyOf("next")); err != nil {
 			t.Fatal(err)
 		}
-		want("log out all", alice.Account)
+		want("log out all", Change{Account: alice.Account}, Change{alice.Account, next.Session.ID})
 		if err := p.delete(p.mustLogin("alice", keyOf("next")).Session, keyOf("next")); err != nil {
 			t.Fatal(err)
 		}
-		want("delete", alice.Account)
+		deleted := changes()
+		if deleted[0] != (Change{Account: alice.Account}) {
+			t.Errorf("delete: %x", deleted[0])
+		}
+		wantSessions("delete", 1, deleted[1:])
 		wantError(t, end(), context.Canceled)
 	})
 }
@@ -208,12 +223,12 @@ func TestChangesCompacted(t *testing.T) {
 		r.reopen()
 		p := r.peer(one)
 		alice := p.account("alice").Session
-		var got []ID
-		for id, err := range r.Changes(t.Context()) {
+		var got []Change
+		for c, err := range r.Changes(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got = append(got, id); len(got) == 3 {
+			if got = append(got, c); len(got) == 3 {
 				break
 			}
 			if len(got) == 1 { // before it follows, more happens than is kept
@@ -229,11 +244,11 @@ func TestChangesCompacted(t *testing.T) {
 				}
 			}
 		}
-		if want := []ID{{}, {}, alice.Account}; !slices.Equal(got, want) {
+		if want := []Change{{}, {}, {alice.Account, alice.ID}}; !slices.Equal(got, want) {
 			t.Errorf("%x, want %x", got, want)
 		}
-		ids, end := follow(t.Context(), r.Service)
-		ids()
+		changes, end := follow(t.Context(), r.Service)
+		changes()
 		r.reopen()
 		wantError(t, end(), kv.ErrClosed)
 	})

@@ -171,6 +171,7 @@ func (s *Store) openLocked() (meta, error) {
 		FormatMajorVersion: formatVersion,
 		CacheSize:          s.cacheBytes,
 		MemTableSize:       memTableBytes,
+		MaxOpenFiles:       MaxOpenFiles,
 	})
 	var errno syscall.Errno
 	if err != nil && s.Err() == nil && !errors.As(err, &errno) {

@@ -40,6 +40,9 @@ type Options struct {
 	CacheBytes int64
 }
 
+// MaxOpenFiles is how many file descriptors a Store needs at the most, but for moments: tables beyond it are closed and opened again.
+const MaxOpenFiles = 256
+
 const (
 	defaultFeedLength = 8192
 	defaultCacheBytes = 16 << 20
