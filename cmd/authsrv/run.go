@@ -63,7 +63,7 @@ type instance struct {
 }
 
 func (p *program) newInstance(k *configuration) *instance {
-	r := &instance{program: p, config: k, hangups: make(chan os.Signal, 1), health: newHealth(), metrics: metrics.New(version())}
+	r := &instance{program: p, config: k, files: -1, hangups: make(chan os.Signal, 1), health: newHealth(), metrics: metrics.New(version())}
 	_, r.attended = p.terminal()
 	r.level.Set(k.logLevel)
 	var handler slog.Handler = slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: &r.level})
