@@ -19,7 +19,7 @@ func (r Rules) complete() (Rules, error) {
 		return r, errors.New("server: a limit is negative")
 	}
 	if r.MaxConnections == 0 {
-		r.MaxConnections = defaultMaxConns
+		r.MaxConnections = DefaultMaxConnections
 	}
 	if r.MaxHandshakes == 0 {
 		r.MaxHandshakes = defaultLobby

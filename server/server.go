@@ -46,26 +46,28 @@ type Config struct {
 	Rand io.Reader // nil: crypto/rand
 }
 
+// DefaultMaxConnections is Config.MaxConnections where that is 0.
+const DefaultMaxConnections = 20_000
+
 // Deadlines and limits of a connection (PROTOCOL 11).
 const (
-	handshakeTime   = 5 * time.Second
-	loginTime       = 30 * time.Second
-	writeTime       = 10 * time.Second
-	idleTime        = 30 * time.Minute
-	connectionLife  = 12 * time.Hour
-	maxLoginFrames  = 16
-	maxStarts       = 3
-	maxDenied       = 3
-	maxLoginBytes   = 8192
-	sweepEvery      = 10 * time.Minute
-	defaultMaxConns = 20_000
-	defaultLobby    = 1024
-	defaultEach     = 64
-	leastConns      = 16                       // that are worth a start
-	maxRefusals     = 64                       // at once
-	maxLeaving      = 64                       // of those that made room for others, and are being told goodbye
-	leeway          = maxRefusals + maxLeaving // over MaxConnections, for who is on the way out
-	defaultGrace    = 5 * time.Second
+	handshakeTime  = 5 * time.Second
+	loginTime      = 30 * time.Second
+	writeTime      = 10 * time.Second
+	idleTime       = 30 * time.Minute
+	connectionLife = 12 * time.Hour
+	maxLoginFrames = 16
+	maxStarts      = 3
+	maxDenied      = 3
+	maxLoginBytes  = 8192
+	sweepEvery     = 10 * time.Minute
+	defaultLobby   = 1024
+	defaultEach    = 64
+	leastConns     = 16                       // that are worth a start
+	maxRefusals    = 64                       // at once
+	maxLeaving     = 64                       // of those that made room for others, and are being told goodbye
+	leeway         = maxRefusals + maxLeaving // over MaxConnections, for who is on the way out
+	defaultGrace   = 5 * time.Second
 )
 
 // A Server serves connections until it is shut down.

@@ -16,8 +16,8 @@ const description = `The server's address is HOST:PORT, or HOST:PORT#SHA256:FING
 trust that identity and no other. Without --server and AUTHCLI_SERVER it
 is the default one: the first that was trusted. Passwords and codes are
 typed at the terminal, or read from standard input with --password-stdin,
-one a line; they are never arguments. Flags that stand before the command may
-also follow it, but no flag follows a NAME.
+one a line; they are never arguments. Flags that stand before the command
+may also follow it, but no flag follows a NAME.
 
 Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection,
 4 server identity not trusted, 5 refused here, 6 storage failed,

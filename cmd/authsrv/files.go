@@ -23,6 +23,10 @@ func (s *settings) serverRulesWithin(files int, log *slog.Logger) (server.Rules,
 		return rules, fail(exitLocal, "the limit of open files is %d, which is too low to serve: raise it (ulimit -n, LimitNOFILE): %w", files, err)
 	}
 	if fit.MaxConnections < rules.MaxConnections && log != nil {
+		if rules.MaxConnections == server.DefaultMaxConnections { // nobody has asked for so many
+			log.Info("connections fitted to the limit of open files", "limit", files, "max_connections", fit.MaxConnections)
+			return fit, nil
+		}
 		log.Warn("fewer connections than configured: the limit of open files is too low", "limit", files,
 			"configured", rules.MaxConnections, "max_connections", fit.MaxConnections)
 	}
