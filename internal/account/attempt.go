@@ -152,7 +152,8 @@ func (s *Service) makeDummy() error {
 }
 
 // lookup reads the account of a name by way of get. For a name without an account it reads, opens and
-// returns as much, made up, and real is false.
+// returns as much, made up, and real is false. What it reads for one is at a place of that name alone, as an account's is: a key
+// that all such names share would be in the cache.
 func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (id ID, r accountRecord, real bool, err error) {
 	key := s.store.nameKey(name)
 	sealed, real, err := get(key)
@@ -166,7 +167,10 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if err := s.store.decode(labelName, key, sealed, &index); err != nil {
 		return id, r, false, err
 	}
-	key = accountKey(index.id)
+	if id = s.store.madeUpID(name); real {
+		id = index.id
+	}
+	key = accountKey(id)
 	sealed, there, err := get(key)
 	if err != nil {
 		return id, r, false, err
@@ -181,7 +185,7 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if real && r.name != name {
 		return id, r, false, fmt.Errorf("%w: account under another name", ErrDamaged)
 	}
-	return index.id, r, real, nil
+	return id, r, real, nil
 }
 
 // now reads a key outside of any transaction.
