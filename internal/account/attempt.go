@@ -240,7 +240,11 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 			return errNotProved
 		}
 		debit.settle()
-		if err := s.clearFailures(tx, a.name); err != nil {
+		forget := s.clearFailures
+		if debit.known() {
+			forget = s.clearRow
+		}
+		if err := forget(tx, a.name); err != nil {
 			return err
 		}
 		id, session, err := change(tx)

@@ -176,6 +176,9 @@ type debit struct {
 	keys     [][]byte // those entered
 }
 
+// known says whether the attempt comes from a known device.
+func (d *debit) known() bool { return d.buckets[0].kind == throttleDevice }
+
 // settle gives the debit back. It may be called again.
 func (d *debit) settle() {
 	for _, k := range d.keys {
@@ -306,7 +309,20 @@ func (s *Service) addFailure(tx *kv.Tx, a *Attempt, buckets []bucket) (time.Dura
 	return wait, nil
 }
 
-// clearFailures forgets the failures of a name whose owner has come. Those of an address stay, or else who
+// clearRow opens the lock of a name whose owner has come by a known device. The guesses of others still make them wait: or else each
+// login of the owner would give them a new budget, and show them that there is an owner.
+func (s *Service) clearRow(tx *kv.Tx, name string) error {
+	key := s.store.throttleKey(throttleName, name)
+	var r throttleRecord
+	there, err := s.store.get(tx, labelThrottle, key, &r)
+	if err != nil || !there || r.row == 0 {
+		return err
+	}
+	r.row = 0
+	return s.store.put(tx, labelThrottle, key, &r)
+}
+
+// clearFailures forgets the failures of a name whose owner has come by a way that waits as strangers do. Those of an address stay, or else who
 // owns an account could wipe away the guesses at others.
 func (s *Service) clearFailures(tx *kv.Tx, name string) error {
 	key := s.store.throttleKey(throttleName, name)
