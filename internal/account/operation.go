@@ -94,7 +94,8 @@ func (s *Service) endSessions(tx *kv.Tx, id ID, r *accountRecord) error {
 	return s.store.put(tx, labelAccount, accountKey(id), r)
 }
 
-// Delete removes the account and all that is of it. On return nothing is left but the audit record.
+// Delete removes the account and all that is of it. On return nothing is left but the audit record, unless ctx has ended meanwhile: then
+// what is left is dead, and the sweep's.
 func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof [64]byte) error {
 	alive, err := a.burn(KindDelete)
 	if err != nil {
@@ -108,14 +109,17 @@ func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof
 	}
 	// The account is gone for good, and so nothing that happens from here on is an error of the deletion. Its
 	// sessions and devices are dead; those that a failure of the store leaves here are the sweep's.
-	_ = s.removeRest(context.WithoutCancel(ctx), a.session.Account)
+	_ = s.removeRest(ctx, a.session.Account)
 	return nil
 }
 
-// erase removes an account, its name, its devices, and as many of its sessions as have room beside them.
+// erase removes an account, its name and the failures of that, its devices, and as many of its sessions as have room beside them.
 func (s *Service) erase(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
 	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
 	if err != nil {
+		return err
+	}
+	if err := s.clearFailures(tx, r.name); err != nil {
 		return err
 	}
 	tx.Delete(s.store.nameKey(r.name))
