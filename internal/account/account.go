@@ -85,7 +85,7 @@ type Config struct {
 	MaxSessionLife time.Duration // 0: 30 days
 
 	// MaxStretching bounds the passwords that are stretched at once in checked mode, each with
-	// the KDF's memory; 0: 2. Four times as many may wait.
+	// the KDF's memory; 0: 2. Four times as many may wait; of one address no more than two do either.
 	MaxStretching int
 
 	AuditRetention time.Duration // how long audit records are kept; 0: one year
@@ -106,6 +106,7 @@ type Service struct {
 	chained  atomic.Int64  // Unix nanoseconds; events of before are chained
 	stretch  chan struct{} // a place each for who stretches
 	waiting  chan struct{} // a place each for who stretches or waits to
+	crowd    crowd         // of those, by address
 }
 
 // New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -78,6 +79,12 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 		return err
 	}
 	defer clear(prepared)
+	// A name that is taken is refused without the work; create finds out for certain.
+	if _, taken, err := s.now(ctx)(s.store.nameKey(a.name)); err != nil {
+		return err
+	} else if taken {
+		return ErrNameTaken
+	}
 	v, err := s.judgeAndStretch(ctx, a, prepared)
 	if err != nil {
 		return err
@@ -86,8 +93,14 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 }
 
 // judgeAndStretch is the one place where the server computes with a password. It takes as long as a
-// client does and as much memory, so that few may be in here at once, and a few more wait.
+// client does and as much memory, so that few may be in here at once, and a few more wait. Of one address there are fewer still, so that
+// it can't hold registration shut for the others.
 func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []byte) (v Verifier, err error) {
+	prefix := addressPrefix(a.channel.Address)
+	if !s.crowd.enter(prefix) {
+		return v, ErrOverloaded
+	}
+	defer s.crowd.leave(prefix)
 	select {
 	case s.waiting <- struct{}{}:
 		defer func() { <-s.waiting }()
@@ -109,6 +122,36 @@ func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []by
 	}
 	defer key.Destroy()
 	return Verifier{KDF: a.newKDF, PublicKey: key.Public(), ServerKey: key.ServerKey()}, nil
+}
+
+// stretchingPerAddress is how many passwords of one address prefix are stretched, or wait to be, at once.
+const stretchingPerAddress = 2
+
+// crowd counts who stretches or waits to, by address prefix.
+type crowd struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *crowd) enter(prefix string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[prefix] >= stretchingPerAddress {
+		return false
+	}
+	if c.n == nil {
+		c.n = make(map[string]int)
+	}
+	c.n[prefix]++
+	return true
+}
+
+func (c *crowd) leave(prefix string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[prefix]--; c.n[prefix] == 0 {
+		delete(c.n, prefix)
+	}
 }
 
 // create writes the account if its name is free.

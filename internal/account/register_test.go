@@ -294,8 +294,8 @@ func TestRegisterCheckedOverload(t *testing.T) {
 	r.stretch <- struct{}{} // somebody stretches
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
-	for range cap(r.waiting) {
-		a := r.peer(one).beginChecked("alice")
+	for i := range cap(r.waiting) {
+		a := r.peer(address(i)).beginChecked("alice")
 		go func() { errs <- r.FinishRegisterChecked(ctx, a, []byte(pass)) }()
 	}
 	for len(r.waiting) < cap(r.waiting) {
@@ -315,4 +315,52 @@ func TestRegisterCheckedOverload(t *testing.T) {
 	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("bob"), []byte(pass)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestRegisterCheckedCrowd: one address takes two places at the most, and the others are free.
+func TestRegisterCheckedCrowd(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Registration = RegistrationChecked })
+	for range cap(r.stretch) {
+		r.stretch <- struct{}{}
+	}
+	errs := make(chan error)
+	finish := func(address, name string) {
+		a := r.peer(address).beginChecked(name)
+		go func() { errs <- r.FinishRegisterChecked(t.Context(), a, []byte(pass)) }()
+	}
+	finish("2001:db8::1", "alice")
+	finish("2001:db8::2", "bob")
+	for len(r.waiting) < stretchingPerAddress {
+		runtime.Gosched()
+	}
+	if err := r.FinishRegisterChecked(t.Context(), r.peer("2001:db8::3").beginChecked("carl"), []byte(pass)); err != ErrOverloaded {
+		t.Errorf("a third one of a /64: %v", err)
+	}
+	finish(one, "carl")
+	for len(r.waiting) < stretchingPerAddress+1 {
+		runtime.Gosched()
+	}
+	<-r.stretch
+	for range 3 {
+		wantError(t, <-errs, nil)
+	}
+	<-r.stretch
+	if len(r.crowd.n) != 0 {
+		t.Errorf("left: %v", r.crowd.n)
+	}
+}
+
+// TestRegisterCheckedTaken: a name that is taken needs no place.
+func TestRegisterCheckedTaken(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Registration = RegistrationChecked })
+	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("alice"), []byte(pass)); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(r.stretch) {
+		r.stretch <- struct{}{}
+		defer func() { <-r.stretch }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	wantError(t, r.FinishRegisterChecked(ctx, r.peer(one).beginChecked("alice"), []byte(pass)), ErrNameTaken)
 }
