@@ -2,6 +2,8 @@ package account
 
 import (
 	"context"
+	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -47,12 +49,16 @@ func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) 
 	return a, s.challenge(a), nil
 }
 
-// FinishRegister makes the account, with a record that the new key has signed. It does not log in.
+// FinishRegister makes the account, with a record that the new key has signed. It does not log in. Too many of one address are told
+// by a *Denied that is ErrOverloaded.
 func (s *Service) FinishRegister(ctx context.Context, a *Attempt, v Verifier, digest [32]byte, signature [64]byte) error {
 	if alive, err := a.burn(KindRegister); err != nil || !alive {
 		return ErrRecordRefused
 	}
 	if err := a.checkRecord(v, digest, signature); err != nil {
+		return err
+	}
+	if err := s.registrations.take(a.channel.Address); err != nil {
 		return err
 	}
 	return s.create(ctx, a, v)
@@ -79,6 +85,9 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 		return err
 	}
 	defer clear(prepared)
+	if err := s.registrations.take(a.channel.Address); err != nil {
+		return err
+	}
 	// A name that is taken is refused without the work; create finds out for certain.
 	if _, taken, err := s.now(ctx)(s.store.nameKey(a.name)); err != nil {
 		return err
@@ -152,6 +161,46 @@ func (c *crowd) leave(prefix string) {
 	if c.n[prefix]--; c.n[prefix] == 0 {
 		delete(c.n, prefix)
 	}
+}
+
+// pace bounds the registrations of each address prefix: so many a minute, and at the beginning as many at once.
+type pace struct {
+	each time.Duration // what one takes; 0: nothing, without a bound
+	mu   sync.Mutex
+	full map[string]time.Time // when all is given back, by address prefix
+	most int                  // of entries before those that have passed are looked for
+}
+
+// init sets the number a minute; negative: unlimited.
+func (p *pace) init(perMinute int) {
+	if perMinute > 0 {
+		p.each = time.Minute / time.Duration(perMinute)
+	}
+	p.full, p.most = make(map[string]time.Time), 1024
+}
+
+// take counts a registration, or returns a *Denied that is ErrOverloaded.
+func (p *pace) take(a netip.Addr) error {
+	if p.each == 0 {
+		return nil
+	}
+	prefix, now := addressPrefix(a), time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.full) >= p.most {
+		maps.DeleteFunc(p.full, func(_ string, full time.Time) bool { return !full.After(now) })
+		p.most = max(1024, 2*len(p.full))
+	}
+	full := p.full[prefix]
+	if full.Before(now) {
+		full = now
+	}
+	full = full.Add(p.each)
+	if wait := full.Sub(now) - time.Minute; wait > 0 {
+		return &Denied{RetryAfter: wait, Reason: Throttled, Busy: true}
+	}
+	p.full[prefix] = full
+	return nil
 }
 
 // create writes the account if its name is free.
