@@ -25,6 +25,9 @@ const freeFailures = 5
 // maxRow is how many failures in a row lock a name or a device (NIST SP 800-63B, 3.2.2).
 const maxRow = 100
 
+// maxSkew is how far apart the clocks of nodes may be (STORAGE 3.5).
+const maxSkew = time.Minute
+
 // limits are the longest wait of a kind, and the time in which it forgets one failure.
 var limits = [...]struct{ most, decay time.Duration }{
 	throttleName:    {15 * time.Minute, 15 * time.Minute},
@@ -65,7 +68,11 @@ func (r *throttleRecord) wait(kind throttleKind, now time.Time) time.Duration {
 	if n < 10 {
 		w = min(w, time.Second<<n)
 	}
-	return max(0, w-max(0, now.Sub(r.lastTime())))
+	ago := now.Sub(r.lastTime())
+	if ago < -maxSkew {
+		return 0 // the clock was put back: nobody knows how long ago it was, and the next failure is of now
+	}
+	return max(0, w-max(0, ago))
 }
 
 // admits says whether one more attempt may be checked beside others that might all fail.
