@@ -199,8 +199,9 @@ func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
 var errNotProved = errors.New("account: not proved")
 
 // prove debits the throttle, checks the proof of an attempt that was burned, and runs change in the same
-// transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name.
-func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
+// transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name. What admit refuses, if there is one, is not
+// looked at, and is no failure.
+func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, admit func(*kv.Tx, ID, *accountRecord) error, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	sum := a.transcript.Sum()
 	var id ID
 	var r accountRecord
@@ -209,6 +210,11 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 		var err error
 		if id, r, real, err = s.lookup(tx.Get, a.name); err != nil {
 			return 0, err
+		}
+		if admit != nil {
+			if err := admit(tx, id, &r); err != nil {
+				return 0, err
+			}
 		}
 		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
 		return judge(a, alive, real, good, &r), nil

@@ -41,7 +41,7 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 		return nil, err
 	}
 	var l Login
-	err = s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+	err = s.prove(ctx, a, alive, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
 		if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
 			return ID{}, err

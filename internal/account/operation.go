@@ -27,23 +27,21 @@ func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Sess
 	return a, s.challenge(a), nil
 }
 
-// operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction.
+// operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction. That comes
+// first: of two changes of a password at once, the later one is not a wrong password.
 func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [32]byte, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	a.transcript.OpDigest = digest[:]
-	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
 		var rec sessionRecord
-		there, err := s.store.get(tx, labelSession, sessionKey(id, a.session.ID), &rec)
+		there, err := s.store.get(tx, labelSession, sessionKey(a.session.Account, a.session.ID), &rec)
 		if err != nil {
-			return ID{}, err
+			return err
 		}
 		if !there || id != a.session.Account {
-			return ID{}, ErrSessionRevoked
+			return ErrSessionRevoked
 		}
-		if err := judgeSession(r, &rec, time.Now()); err != nil {
-			return ID{}, err
-		}
-		return change(tx, id, r)
-	})
+		return judgeSession(r, &rec, time.Now())
+	}, change)
 }
 
 // ChangePassword puts a new record in the place of the old one. All sessions end, and the one in which it was asked for is

@@ -305,3 +305,30 @@ func TestOperationOfEndedSession(t *testing.T) {
 		}
 	})
 }
+
+// TestOperationsAtOnce: of two that have begun, the one that comes second finds its session ended. It is no failure of a password.
+func TestOperationsAtOnce(t *testing.T) {
+	for what, first := range map[string]func(r *rig, p *peer, s *Session) error{
+		"change":  func(_ *rig, p *peer, s *Session) error { _, err := p.changePassword(s, right(), wrong()); return err },
+		"revoke":  func(_ *rig, p *peer, s *Session) error { return p.revokeAll(s, right()) },
+		"delete":  func(_ *rig, p *peer, s *Session) error { return p.delete(s, right()) },
+		"disable": func(r *rig, _ *peer, _ *Session) error { return r.SetDisabled(t.Context(), "alice", true) },
+	} {
+		r := newRig(t)
+		p := r.peer(one)
+		l := p.account("alice")
+		digest := digestOf("change")
+		a, sum := p.beginOperation(l.Session, KindChangePassword, digest)
+		if err := first(r, p, l.Session); err != nil {
+			t.Fatal(what, err)
+		}
+		before := r.keys()
+		next := keyOf("another")
+		if _, err := r.ChangePassword(t.Context(), a, verifierOf(next), digest, next.ProveNew(sum), right().Prove(sum)); err != ErrSessionRevoked {
+			t.Errorf("%s: %v", what, err)
+		}
+		if after := r.keys(); after[spaceThrottle] != 0 || after[spaceAudit] != before[spaceAudit] {
+			t.Errorf("%s: %v, but before %v", what, after, before)
+		}
+	}
+}
