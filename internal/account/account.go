@@ -28,24 +28,28 @@ var (
 	ErrCodeRefused        = errors.New("account: code refused")
 	ErrNameTaken          = errors.New("account: name is taken")
 	ErrRecordRefused      = errors.New("account: record refused")
-	ErrOverloaded         = errors.New("account: too many passwords are being judged")
+	ErrOverloaded         = errors.New("account: too many registrations")
 )
 
-// Denied is the one refusal of a proof, whatever was wrong with it. Only RetryAfter may be told to the peer.
+// Denied is the one refusal of a proof, and of a registration that comes too early, whatever was wrong with it. Only RetryAfter may be told to the peer.
 type Denied struct {
 	RetryAfter time.Duration // until another attempt can succeed; 0: at once
 	Reason     Outcome       // for the log and the audit record
 	ByCode     bool          // the proof was that of a code
+	Busy       bool          // there was none to judge: too many registrations of one address
 }
 
 func (d *Denied) Error() string { return fmt.Sprintf("%v: %v", d.sentinel(), d.Reason) }
 
-// Is makes every Denied an ErrDenied, or an ErrCodeRefused.
+// Is makes every Denied an ErrDenied, an ErrCodeRefused or an ErrOverloaded.
 func (d *Denied) Is(target error) bool { return target == d.sentinel() }
 
 func (d *Denied) sentinel() error {
-	if d.ByCode {
+	switch {
+	case d.ByCode:
 		return ErrCodeRefused
+	case d.Busy:
+		return ErrOverloaded
 	}
 	return ErrDenied
 }
@@ -85,8 +89,12 @@ type Config struct {
 	MaxSessionLife time.Duration // 0: 30 days
 
 	// MaxStretching bounds the passwords that are stretched at once in checked mode, each with
-	// the KDF's memory; 0: 2. Four times as many may wait.
+	// the KDF's memory; 0: 2. Four times as many may wait; of one address no more than two do either.
 	MaxStretching int
+
+	// RegistrationsPerMinute bounds the registrations from one address prefix, but for those with an
+	// invite; 0: 60, negative: unlimited.
+	RegistrationsPerMinute int
 
 	AuditRetention time.Duration // how long audit records are kept; 0: one year
 
@@ -106,6 +114,9 @@ type Service struct {
 	chained  atomic.Int64  // Unix nanoseconds; events of before are chained
 	stretch  chan struct{} // a place each for who stretches
 	waiting  chan struct{} // a place each for who stretches or waits to
+	crowd    crowd         // of those, by address
+
+	registrations pace
 }
 
 // New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.
@@ -142,6 +153,10 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if err := s.c.KDF.Check(); err != nil {
 		return nil, err
 	}
+	if s.c.RegistrationsPerMinute == 0 {
+		s.c.RegistrationsPerMinute = 60
+	}
+	s.registrations.init(s.c.RegistrationsPerMinute)
 	s.stretch = make(chan struct{}, s.c.MaxStretching)
 	s.waiting = make(chan struct{}, 5*s.c.MaxStretching)
 	s.store = store{engine: s.c.Engine, rand: s.c.Rand, secrets: s.c.Secrets}

@@ -170,15 +170,12 @@ func (s *Service) Remove(ctx context.Context, name string) error {
 	var gone ID
 	err := s.administer(ctx, KindAdminDelete, name, func(tx *kv.Tx, id ID, r *accountRecord) (ID, bool, error) {
 		gone = id
-		if err := s.clearFailures(tx, r.name); err != nil {
-			return ID{}, false, err
-		}
 		return ID{}, true, s.erase(ctx, tx, id, r)
 	})
 	if err != nil {
 		return err
 	}
-	_ = s.removeRest(context.WithoutCancel(ctx), gone) // as in Delete
+	_ = s.removeRest(ctx, gone) // as in Delete
 	return nil
 }
 

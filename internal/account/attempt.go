@@ -152,7 +152,8 @@ func (s *Service) makeDummy() error {
 }
 
 // lookup reads the account of a name by way of get. For a name without an account it reads, opens and
-// returns as much, made up, and real is false.
+// returns as much, made up, and real is false. What it reads for one is at a place of that name alone, as an account's is: a key
+// that all such names share would be in the cache.
 func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (id ID, r accountRecord, real bool, err error) {
 	key := s.store.nameKey(name)
 	sealed, real, err := get(key)
@@ -166,7 +167,10 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if err := s.store.decode(labelName, key, sealed, &index); err != nil {
 		return id, r, false, err
 	}
-	key = accountKey(index.id)
+	if id = s.store.madeUpID(name); real {
+		id = index.id
+	}
+	key = accountKey(id)
 	sealed, there, err := get(key)
 	if err != nil {
 		return id, r, false, err
@@ -181,7 +185,7 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if real && r.name != name {
 		return id, r, false, fmt.Errorf("%w: account under another name", ErrDamaged)
 	}
-	return index.id, r, real, nil
+	return id, r, real, nil
 }
 
 // now reads a key outside of any transaction.
@@ -195,8 +199,9 @@ func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
 var errNotProved = errors.New("account: not proved")
 
 // prove debits the throttle, checks the proof of an attempt that was burned, and runs change in the same
-// transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name.
-func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
+// transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name. What admit refuses, if there is one, is not
+// looked at, and is no failure.
+func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, admit func(*kv.Tx, ID, *accountRecord) error, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	sum := a.transcript.Sum()
 	var id ID
 	var r accountRecord
@@ -205,6 +210,11 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 		var err error
 		if id, r, real, err = s.lookup(tx.Get, a.name); err != nil {
 			return 0, err
+		}
+		if admit != nil {
+			if err := admit(tx, id, &r); err != nil {
+				return 0, err
+			}
 		}
 		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
 		return judge(a, alive, real, good, &r), nil
@@ -236,7 +246,11 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 			return errNotProved
 		}
 		debit.settle()
-		if err := s.clearFailures(tx, a.name); err != nil {
+		forget := s.clearFailures
+		if debit.known() {
+			forget = s.clearRow
+		}
+		if err := forget(tx, a.name); err != nil {
 			return err
 		}
 		id, session, err := change(tx)

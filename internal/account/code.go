@@ -239,6 +239,9 @@ func (s *Service) FinishReset(ctx context.Context, a *Attempt, v Verifier, diges
 		}
 		return outcome, err
 	}, func(tx *kv.Tx) (ID, ID, error) {
+		if err := s.greet(ctx, tx, a, id); err != nil { // who forgot a password has failed on this device
+			return id, ID{}, err
+		}
 		tx.Delete(codeKey(a.code))
 		r.verifier, r.changed = v, uint64(time.Now().Unix())
 		return id, ID{}, s.endSessions(tx, id, &r)

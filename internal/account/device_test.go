@@ -331,3 +331,40 @@ func TestSamePathStranger(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnerKeepsGuesserWaiting: a guesser can't see that the owner logs in from a known device, nor gets a new budget by it. Only the
+// failures in a row are over.
+func TestOwnerKeepsGuesserWaiting(t *testing.T) {
+	for _, name := range []string{"alice", "nobody"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			p := r.peer(one)
+			l := p.account("alice")
+			want := seconds(0, 0, 0, 0, 0, 1, 2, 4, 8, 16)
+			got := waits(r, len(want), func(i int) (*peer, string) {
+				again := p.again()
+				if l = again.mustLogin("alice", right()); i%2 == 0 {
+					if err := again.revokeAll(l.Session, right()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return r.peer(address(i)), name
+			})
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", name, got, want)
+			}
+			if name != "alice" {
+				return
+			}
+			p.again().mustLogin("alice", right())
+			if f, err := r.failures(t.Context(), bucket{throttleName, r.store.throttleKey(throttleName, name)}); err != nil || f.row != 0 || f.failures != 10 {
+				t.Errorf("%+v, %v", f, err)
+			}
+			time.Sleep(time.Minute)
+			r.peer(two).mustLogin("alice", right()) // with the right password from elsewhere it is over
+			if d := r.peer(six).fail("alice"); d.RetryAfter != 0 {
+				t.Errorf("afterwards: %+v", d)
+			}
+		})
+	}
+}

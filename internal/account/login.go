@@ -41,8 +41,11 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 		return nil, err
 	}
 	var l Login
-	err = s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+	err = s.prove(ctx, a, alive, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
+		if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
+			return ID{}, err
+		}
 		return s.openSession(tx, &l, id, r, a.channel, time.Now().Add(s.lifetime(a.lifetime)))
 	})
 	if err != nil {

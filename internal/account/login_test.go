@@ -249,6 +249,34 @@ func TestSamePath(t *testing.T) {
 	}
 }
 
+// TestMadeUpPlaces: what is read for an unknown name is at places of its own, and always at the same ones. Those of another
+// name, read again and again, would be in a cache.
+func TestMadeUpPlaces(t *testing.T) {
+	r := newRig(t)
+	places := func(name string) (keys []string) {
+		r.spy.get = func(key []byte) error {
+			if key[0] == spaceAccount || key[0] == spaceDevice {
+				keys = append(keys, string(key))
+			}
+			return nil
+		}
+		defer func() { r.spy.get = nil }()
+		p := r.peer(one)
+		p.ch.Static = [32]byte{1}
+		p.fail(name)
+		return keys
+	}
+	alice, again, bob := places("alice"), places("alice"), places("bob")
+	if !slices.Equal(alice, again) || len(alice) != len(bob) || len(alice) < 3 {
+		t.Fatalf("places %x, then %x, of another %x", alice, again, bob)
+	}
+	for i := range alice {
+		if slices.Contains(bob, alice[i]) {
+			t.Errorf("both names read %x", alice[i])
+		}
+	}
+}
+
 // TestSameWork: an unknown name costs as many openings and as many bytes as one that has an account.
 func TestSameWork(t *testing.T) {
 	r := newRig(t)

@@ -27,23 +27,21 @@ func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Sess
 	return a, s.challenge(a), nil
 }
 
-// operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction.
+// operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction. That comes
+// first: of two changes of a password at once, the later one is not a wrong password.
 func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [32]byte, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	a.transcript.OpDigest = digest[:]
-	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
 		var rec sessionRecord
-		there, err := s.store.get(tx, labelSession, sessionKey(id, a.session.ID), &rec)
+		there, err := s.store.get(tx, labelSession, sessionKey(a.session.Account, a.session.ID), &rec)
 		if err != nil {
-			return ID{}, err
+			return err
 		}
 		if !there || id != a.session.Account {
-			return ID{}, ErrSessionRevoked
+			return ErrSessionRevoked
 		}
-		if err := judgeSession(r, &rec, time.Now()); err != nil {
-			return ID{}, err
-		}
-		return change(tx, id, r)
-	})
+		return judgeSession(r, &rec, time.Now())
+	}, change)
 }
 
 // ChangePassword puts a new record in the place of the old one. All sessions end, and the one in which it was asked for is
@@ -94,7 +92,8 @@ func (s *Service) endSessions(tx *kv.Tx, id ID, r *accountRecord) error {
 	return s.store.put(tx, labelAccount, accountKey(id), r)
 }
 
-// Delete removes the account and all that is of it. On return nothing is left but the audit record.
+// Delete removes the account and all that is of it. On return nothing is left but the audit record, unless ctx has ended meanwhile: then
+// what is left is dead, and the sweep's.
 func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof [64]byte) error {
 	alive, err := a.burn(KindDelete)
 	if err != nil {
@@ -108,14 +107,17 @@ func (s *Service) Delete(ctx context.Context, a *Attempt, digest [32]byte, proof
 	}
 	// The account is gone for good, and so nothing that happens from here on is an error of the deletion. Its
 	// sessions and devices are dead; those that a failure of the store leaves here are the sweep's.
-	_ = s.removeRest(context.WithoutCancel(ctx), a.session.Account)
+	_ = s.removeRest(ctx, a.session.Account)
 	return nil
 }
 
-// erase removes an account, its name, its devices, and as many of its sessions as have room beside them.
+// erase removes an account, its name and the failures of that, its devices, and as many of its sessions as have room beside them.
 func (s *Service) erase(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
 	sessions, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, sweepBatch)
 	if err != nil {
+		return err
+	}
+	if err := s.clearFailures(tx, r.name); err != nil {
 		return err
 	}
 	tx.Delete(s.store.nameKey(r.name))

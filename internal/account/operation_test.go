@@ -120,16 +120,23 @@ func TestDelete(t *testing.T) {
 }
 
 // TestDeleteRaces: a login that comes in between the deletion's steps leaves nothing behind, and the end of the
-// connection does not make an error of a deletion that has happened.
+// connection does not make an error of a deletion that has happened: what is left then is dead.
 func TestDeleteRaces(t *testing.T) {
+	for _, hangsUp := range []bool{false, true} {
+		testDeleteRaces(t, hangsUp)
+	}
+}
+
+func testDeleteRaces(t *testing.T, hangsUp bool) {
 	r := newRig(t)
 	p := r.peer(one)
 	l := p.account("alice")
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	digest := digestOf("delete")
 	a, sum := p.beginOperation(l.Session, KindDelete, digest)
 	login, tr := p.beginLogin(p.start("alice"))
-	deletions := 0
+	deletions, deleted := 0, false
 	r.spy.commit = func(writes []kv.Write) error {
 		if !writesTo(writes, spaceName) {
 			return nil
@@ -138,19 +145,24 @@ func TestDeleteRaces(t *testing.T) {
 			if _, err := r.FinishLogin(t.Context(), login, right().Prove(tr.Sum())); err != nil {
 				t.Error(err)
 			}
+			deleted = true
 		}
 		return nil
 	}
 	removed := false
 	scanner := &scanHook{spy: r.spy, before: func() {
-		if deletions > 0 {
-			removed = true
+		if removed = deleted; deleted && hangsUp {
 			cancel()
 		}
 	}}
 	r.store.engine = scanner
 	if err := r.Delete(ctx, a, digest, right().Prove(sum)); err != nil {
 		t.Fatal(err)
+	}
+	if hangsUp {
+		if n, err := r.Sweep(t.Context()); n == 0 || err != nil {
+			t.Errorf("%d were swept, %v", n, err)
+		}
 	}
 	if n := r.keys(); deletions != 1 || !removed || n[spaceSession] != 0 || n[spaceName] != 0 || n[spaceAccount] != 0 {
 		t.Errorf("%d commits of the deletion, left: %v", deletions, n)
@@ -292,4 +304,31 @@ func TestOperationOfEndedSession(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOperationsAtOnce: of two that have begun, the one that comes second finds its session ended. It is no failure of a password.
+func TestOperationsAtOnce(t *testing.T) {
+	for what, first := range map[string]func(r *rig, p *peer, s *Session) error{
+		"change":  func(_ *rig, p *peer, s *Session) error { _, err := p.changePassword(s, right(), wrong()); return err },
+		"revoke":  func(_ *rig, p *peer, s *Session) error { return p.revokeAll(s, right()) },
+		"delete":  func(_ *rig, p *peer, s *Session) error { return p.delete(s, right()) },
+		"disable": func(r *rig, _ *peer, _ *Session) error { return r.SetDisabled(t.Context(), "alice", true) },
+	} {
+		r := newRig(t)
+		p := r.peer(one)
+		l := p.account("alice")
+		digest := digestOf("change")
+		a, sum := p.beginOperation(l.Session, KindChangePassword, digest)
+		if err := first(r, p, l.Session); err != nil {
+			t.Fatal(what, err)
+		}
+		before := r.keys()
+		next := keyOf("another")
+		if _, err := r.ChangePassword(t.Context(), a, verifierOf(next), digest, next.ProveNew(sum), right().Prove(sum)); err != ErrSessionRevoked {
+			t.Errorf("%s: %v", what, err)
+		}
+		if after := r.keys(); after[spaceThrottle] != 0 || after[spaceAudit] != before[spaceAudit] {
+			t.Errorf("%s: %v, but before %v", what, after, before)
+		}
+	}
 }

@@ -2,6 +2,9 @@ package account
 
 import (
 	"context"
+	"maps"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -46,12 +49,16 @@ func (s *Service) BeginRegister(ctx context.Context, ch *Channel, start *Start) 
 	return a, s.challenge(a), nil
 }
 
-// FinishRegister makes the account, with a record that the new key has signed. It does not log in.
+// FinishRegister makes the account, with a record that the new key has signed. It does not log in. Too many of one address are told
+// by a *Denied that is ErrOverloaded.
 func (s *Service) FinishRegister(ctx context.Context, a *Attempt, v Verifier, digest [32]byte, signature [64]byte) error {
 	if alive, err := a.burn(KindRegister); err != nil || !alive {
 		return ErrRecordRefused
 	}
 	if err := a.checkRecord(v, digest, signature); err != nil {
+		return err
+	}
+	if err := s.registrations.take(a.channel.Address); err != nil {
 		return err
 	}
 	return s.create(ctx, a, v)
@@ -78,6 +85,15 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 		return err
 	}
 	defer clear(prepared)
+	if err := s.registrations.take(a.channel.Address); err != nil {
+		return err
+	}
+	// A name that is taken is refused without the work; create finds out for certain.
+	if _, taken, err := s.now(ctx)(s.store.nameKey(a.name)); err != nil {
+		return err
+	} else if taken {
+		return ErrNameTaken
+	}
 	v, err := s.judgeAndStretch(ctx, a, prepared)
 	if err != nil {
 		return err
@@ -86,8 +102,14 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 }
 
 // judgeAndStretch is the one place where the server computes with a password. It takes as long as a
-// client does and as much memory, so that few may be in here at once, and a few more wait.
+// client does and as much memory, so that few may be in here at once, and a few more wait. Of one address there are fewer still, so that
+// it can't hold registration shut for the others.
 func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []byte) (v Verifier, err error) {
+	prefix := addressPrefix(a.channel.Address)
+	if !s.crowd.enter(prefix) {
+		return v, ErrOverloaded
+	}
+	defer s.crowd.leave(prefix)
 	select {
 	case s.waiting <- struct{}{}:
 		defer func() { <-s.waiting }()
@@ -109,6 +131,76 @@ func (s *Service) judgeAndStretch(ctx context.Context, a *Attempt, password []by
 	}
 	defer key.Destroy()
 	return Verifier{KDF: a.newKDF, PublicKey: key.Public(), ServerKey: key.ServerKey()}, nil
+}
+
+// stretchingPerAddress is how many passwords of one address prefix are stretched, or wait to be, at once.
+const stretchingPerAddress = 2
+
+// crowd counts who stretches or waits to, by address prefix.
+type crowd struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *crowd) enter(prefix string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[prefix] >= stretchingPerAddress {
+		return false
+	}
+	if c.n == nil {
+		c.n = make(map[string]int)
+	}
+	c.n[prefix]++
+	return true
+}
+
+func (c *crowd) leave(prefix string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n[prefix]--; c.n[prefix] == 0 {
+		delete(c.n, prefix)
+	}
+}
+
+// pace bounds the registrations of each address prefix: so many a minute, and at the beginning as many at once.
+type pace struct {
+	each time.Duration // what one takes; 0: nothing, without a bound
+	mu   sync.Mutex
+	full map[string]time.Time // when all is given back, by address prefix
+	most int                  // of entries before those that have passed are looked for
+}
+
+// init sets the number a minute; negative: unlimited.
+func (p *pace) init(perMinute int) {
+	if perMinute > 0 {
+		p.each = time.Minute / time.Duration(perMinute)
+	}
+	p.full, p.most = make(map[string]time.Time), 1024
+}
+
+// take counts a registration, or returns a *Denied that is ErrOverloaded.
+func (p *pace) take(a netip.Addr) error {
+	if p.each == 0 {
+		return nil
+	}
+	prefix, now := addressPrefix(a), time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.full) >= p.most {
+		maps.DeleteFunc(p.full, func(_ string, full time.Time) bool { return !full.After(now) })
+		p.most = max(1024, 2*len(p.full))
+	}
+	full := p.full[prefix]
+	if full.Before(now) {
+		full = now
+	}
+	full = full.Add(p.each)
+	if wait := full.Sub(now) - time.Minute; wait > 0 {
+		return &Denied{RetryAfter: wait, Reason: Throttled, Busy: true}
+	}
+	p.full[prefix] = full
+	return nil
 }
 
 // create writes the account if its name is free.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -294,8 +296,8 @@ func TestRegisterCheckedOverload(t *testing.T) {
 	r.stretch <- struct{}{} // somebody stretches
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
-	for range cap(r.waiting) {
-		a := r.peer(one).beginChecked("alice")
+	for i := range cap(r.waiting) {
+		a := r.peer(address(i)).beginChecked("alice")
 		go func() { errs <- r.FinishRegisterChecked(ctx, a, []byte(pass)) }()
 	}
 	for len(r.waiting) < cap(r.waiting) {
@@ -314,5 +316,116 @@ func TestRegisterCheckedOverload(t *testing.T) {
 	<-r.stretch
 	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("bob"), []byte(pass)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRegisterCheckedCrowd: one address takes two places at the most, and the others are free.
+func TestRegisterCheckedCrowd(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Registration = RegistrationChecked })
+	for range cap(r.stretch) {
+		r.stretch <- struct{}{}
+	}
+	errs := make(chan error)
+	finish := func(address, name string) {
+		a := r.peer(address).beginChecked(name)
+		go func() { errs <- r.FinishRegisterChecked(t.Context(), a, []byte(pass)) }()
+	}
+	finish("2001:db8::1", "alice")
+	finish("2001:db8::2", "bob")
+	for len(r.waiting) < stretchingPerAddress {
+		runtime.Gosched()
+	}
+	if err := r.FinishRegisterChecked(t.Context(), r.peer("2001:db8::3").beginChecked("carl"), []byte(pass)); err != ErrOverloaded {
+		t.Errorf("a third one of a /64: %v", err)
+	}
+	finish(one, "carl")
+	for len(r.waiting) < stretchingPerAddress+1 {
+		runtime.Gosched()
+	}
+	<-r.stretch
+	for range 3 {
+		wantError(t, <-errs, nil)
+	}
+	<-r.stretch
+	if len(r.crowd.n) != 0 {
+		t.Errorf("left: %v", r.crowd.n)
+	}
+}
+
+// TestRegisterCheckedTaken: a name that is taken needs no place.
+func TestRegisterCheckedTaken(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Registration = RegistrationChecked })
+	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("alice"), []byte(pass)); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(r.stretch) {
+		r.stretch <- struct{}{}
+		defer func() { <-r.stretch }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	wantError(t, r.FinishRegisterChecked(ctx, r.peer(one).beginChecked("alice"), []byte(pass)), ErrNameTaken)
+}
+
+// TestRegistrationsPerMinute: an address prefix has a number of registrations, which come back with time, whatever became of them.
+func TestRegistrationsPerMinute(t *testing.T) {
+	for perMinute, want := range map[int]int{0: 60, 3: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.RegistrationsPerMinute = perMinute })
+			each := time.Minute / time.Duration(want)
+			n := 0
+			next := func(address string) error {
+				n++
+				return r.peer(address).register(fmt.Sprint("name", n), right())
+			}
+			for range want {
+				wantError(t, next("2001:db8::1"), nil)
+			}
+			err := next("2001:db8::2")
+			var d *Denied
+			if !errors.As(err, &d) || !errors.Is(err, ErrOverloaded) || errors.Is(err, ErrDenied) || d.RetryAfter != each || d.Reason != Throttled {
+				t.Errorf("one more: %v, %+v", err, d)
+			}
+			if n := r.keys()[spaceAccount]; n != want {
+				t.Errorf("%d accounts", n)
+			}
+			wantError(t, next(one), nil)
+			time.Sleep(each)
+			wantError(t, r.peer("2001:db8::3").register("name1", right()), ErrNameTaken) // which is to be asked as often, and no more
+			wantError(t, next("2001:db8::3"), ErrOverloaded)
+			time.Sleep(time.Hour)
+			for range want {
+				wantError(t, next("2001:db8::1"), nil)
+			}
+			wantError(t, next("2001:db8::1"), ErrOverloaded)
+		})
+	}
+}
+
+// TestPaceForgets: what has been given back is not kept.
+func TestPaceForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		p.init(60)
+		for i := range 5000 {
+			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+			wantError(t, p.take(a), nil)
+			time.Sleep(time.Second / 10)
+		}
+		if len(p.full) > 1024 {
+			t.Errorf("%d addresses are kept", len(p.full))
+		}
+	})
+}
+
+// TestRegistrationsChecked: they are bounded before the server stretches anything.
+func TestRegistrationsChecked(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Registration, c.RegistrationsPerMinute = RegistrationChecked, 1 })
+	if err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("alice"), []byte(pass)); err != nil {
+		t.Fatal(err)
+	}
+	err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("bob"), []byte(pass))
+	if d := new(Denied); !errors.As(err, &d) || !errors.Is(err, ErrOverloaded) || d.RetryAfter == 0 {
+		t.Errorf("a second one: %v", err)
 	}
 }

@@ -81,7 +81,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 func openRig(t testing.TB, dir string, fs vfs.FS, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: dir, fs: fs}
-	r.config = Config{Secrets: testSecrets(), KDF: cheapKDF}
+	r.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1}
 	for _, f := range change {
 		f(&r.config)
 	}

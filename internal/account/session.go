@@ -1,16 +1,27 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/token"
+)
+
+const (
+	// maxSessions is how many sessions an account has (STORAGE 3.3).
+	maxSessions = 100
+	// scanSessions is how many are looked at when there is to be one more: logins at once can each add one to those that are allowed.
+	scanSessions = 128
+	// lookAt is how many are looked at for a page of them that has any.
+	lookAt = 1024
 )
 
 // touchAfter is the least time between two writes of when a session was used.
@@ -76,6 +87,38 @@ func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *
 		Expires: unix(rec.expires), generation: r.generation,
 	}
 	return sid, nil
+}
+
+// makeSessionRoom removes sessions of an account so that there is a place for one more: dead ones, and then those that were not used for
+// longest. Where there are many more than are allowed, further logins remove the rest.
+func (s *Service) makeSessionRoom(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
+	entries, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, scanSessions)
+	if err != nil || len(entries) < maxSessions {
+		return err
+	}
+	type used struct {
+		key  []byte
+		when uint64 // 0: it is dead
+	}
+	var list []used
+	now := time.Now()
+	for _, e := range entries {
+		var rec sessionRecord
+		if err := s.store.decode(labelSession, e.Key, e.Value, &rec); errors.Is(err, ErrDamaged) {
+			continue // it stays for who looks for the cause
+		} else if err != nil {
+			return err
+		}
+		if judgeSession(r, &rec, now) != nil {
+			rec.lastUsed = 0
+		}
+		list = append(list, used{e.Key, rec.lastUsed})
+	}
+	slices.SortStableFunc(list, func(a, b used) int { return cmp.Compare(a.when, b.when) })
+	for _, u := range list[:min(len(list), len(entries)-maxSessions+1)] {
+		tx.Delete(u.key)
+	}
+	return nil
 }
 
 // Resume lets a connection in by a session token whose key its handshake has proved.
@@ -178,7 +221,7 @@ func (s *Service) Check(ctx context.Context, session *Session) error {
 }
 
 // Sessions returns up to limit live sessions of the account behind the id after, by ascending id, and
-// whether there are more.
+// whether there may be more.
 func (s *Service) Sessions(ctx context.Context, session *Session, after ID, limit int) (list []SessionInfo, more bool, err error) {
 	r, _, _, err := s.live(ctx, session.Account, session.ID, time.Now())
 	if err != nil {
@@ -195,7 +238,10 @@ func (s *Service) sessionsOf(ctx context.Context, id ID, r *accountRecord, after
 	if after == (ID{}) {
 		start = nil
 	}
-	for {
+	for looked := 0; ; looked += limit {
+		if looked >= lookAt && len(list) > 0 {
+			return list, true, nil
+		}
 		entries, _, err := s.store.engine.Scan(ctx, prefix, start, limit+1)
 		if err != nil {
 			return nil, false, err

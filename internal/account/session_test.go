@@ -286,3 +286,110 @@ func TestLogout(t *testing.T) {
 		t.Errorf("left: %v", n)
 	}
 }
+
+// TestSessionsBounded: a login that would be one session too many ends dead ones first, and then the one that was not used for longest.
+func TestSessionsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.peer(one)
+		first := p.account("alice")
+		second := p.mustLogin("alice", right())
+		start := p.start("alice")
+		start.Lifetime = time.Minute
+		for range 3 {
+			a, tr := p.beginLogin(start)
+			if _, err := r.FinishLogin(t.Context(), a, right().Prove(tr.Sum())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := p.resume(first.Token); err != nil {
+			t.Fatal(err)
+		}
+		for range maxSessions - 5 + 3 { // the dead ones give their places
+			p.mustLogin("alice", right())
+		}
+		for _, l := range []*Login{first, second} {
+			wantError(t, r.Check(t.Context(), l.Session), nil)
+		}
+		last := p.mustLogin("alice", right())
+		wantError(t, r.Check(t.Context(), first.Session), nil)
+		wantError(t, r.Check(t.Context(), second.Session), ErrSessionRevoked)
+		wantError(t, r.Check(t.Context(), last.Session), nil)
+		if n := r.keys()[spaceSession]; n != maxSessions {
+			t.Errorf("%d sessions", n)
+		}
+		r.peer(two).fail("alice")
+		if err := p.delete(last.Session, right()); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.keys(); n[spaceSession] != 0 || n[spaceDevice] != 0 || n[spaceThrottle] != 1 { // that of the address
+			t.Errorf("left: %v", n)
+		}
+	})
+}
+
+// dead seals n sessions of an account that has moved on.
+func (r *rig) dead(id ID, n int) {
+	r.t.Helper()
+	for i := range n {
+		var sid ID
+		sid[0], sid[1], sid[2] = byte(i), byte(i>>8), 1
+		r.seal(labelSession, sessionKey(id, sid), &sessionRecord{})
+	}
+}
+
+// TestManyDeadSessions: an account with more than it can have, as of before there was a bound, costs neither a login nor a page of a list
+// nor a deletion more than a few batches.
+func TestManyDeadSessions(t *testing.T) {
+	r := newRig(t)
+	p := r.peer(one)
+	l := p.account("alice")
+	const many = 3 * lookAt
+	r.dead(l.Session.Account, many)
+	if list, _, err := r.Sessions(t.Context(), l.Session, ID{}, 100); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	own := sessionKey(l.Session.Account, ID{1: 2}) // before most of them
+	e, err := r.spy.Get(t.Context(), sessionKey(l.Session.Account, l.Session.ID))
+	var rec sessionRecord
+	if err == nil {
+		err = r.store.decode(labelSession, e.Key, e.Value, &rec)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.seal(labelSession, own, &rec)
+	var got []ID
+	var after ID
+	for more, pages := true, 0; more; pages++ {
+		var list []SessionInfo
+		if list, more, err = r.Sessions(t.Context(), l.Session, after, 100); err != nil || more && len(list) == 0 || pages > 2 {
+			t.Fatal(list, more, err)
+		}
+		for _, s := range list {
+			after = s.ID
+			got = append(got, after)
+		}
+	}
+	if !slices.Equal(got, []ID{{1: 2}, l.Session.ID}) {
+		t.Errorf("listed: %x", got)
+	}
+	p.mustLogin("alice", right())
+	if n := r.keys()[spaceSession]; n != many+3-(scanSessions-maxSessions+1) {
+		t.Errorf("%d sessions after a login", n)
+	}
+	before := r.keys()[spaceSession]
+	if err := p.delete(l.Session, right()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.keys()[spaceSession]; n != before-sweepBatch-restBatches*kv.MaxOps && n != before-1-sweepBatch-restBatches*kv.MaxOps {
+		t.Errorf("%d sessions after the deletion of an account with %d", n, before)
+	}
+	if _, err := r.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.keys()[spaceSession]; n != 0 {
+		t.Errorf("%d after a sweep", n)
+	}
+}

@@ -79,6 +79,13 @@ func (s *store) nameKey(name string) []byte {
 	return mac.Sum([]byte{spaceName})
 }
 
+// madeUpID is the id of a name without an account. Nothing is ever stored of it.
+func (s *store) madeUpID(name string) ID {
+	mac := hmac.New(sha256.New, s.secrets.NameKey[:])
+	mac.Write(appendLP(appendLP(nil, "made-up account"), name))
+	return ID(mac.Sum(nil)[:16])
+}
+
 func (s *store) throttleKey(kind throttleKind, subject string) []byte {
 	mac := hmac.New(sha256.New, s.secrets.NameKey[:])
 	mac.Write(appendLP(appendLP(appendLP(nil, "throttle"), []byte{byte(kind)}), subject))

@@ -13,21 +13,33 @@ import (
 // sweepBatch is how many records are removed in one commit: each is a read and a write of kv.MaxOps.
 const sweepBatch = 60
 
-// removeRest removes all sessions and devices of an account that is no more.
+// restBatches is how many batches of each kind a deletion removes after its commit.
+const restBatches = 4
+
+// removeRest removes sessions and devices of an account that is no more: all that it can have. If there are more, from a store of before
+// they were bounded, they are the sweep's.
 func (s *Service) removeRest(ctx context.Context, id ID) error {
-	return errors.Join(s.removeAll(ctx, sessionPrefix(id)), s.removeAll(ctx, devicePrefix(id)))
+	return errors.Join(s.removeSome(ctx, sessionPrefix(id)), s.removeSome(ctx, devicePrefix(id)))
 }
 
-func (s *Service) removeAll(ctx context.Context, prefix []byte) error {
-	for {
-		entries, _, err := s.store.engine.Scan(ctx, prefix, nil, sweepBatch)
+// removeSome removes what has a prefix, and to which nothing is added any more.
+func (s *Service) removeSome(ctx context.Context, prefix []byte) error {
+	var start []byte
+	for range restBatches {
+		entries, _, err := s.store.engine.Scan(ctx, prefix, start, kv.MaxOps)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		if err := s.remove(ctx, entries); err != nil && !errors.Is(err, kv.ErrConflict) {
+		writes := make([]kv.Write, len(entries))
+		for i, e := range entries {
+			writes[i] = kv.Write{Key: e.Key, Delete: true}
+		}
+		if _, err := s.store.engine.Commit(ctx, nil, writes); err != nil || len(entries) < kv.MaxOps {
 			return err
 		}
+		start = append(entries[len(entries)-1].Key, 0) // not from the beginning: what was removed still takes time to pass
 	}
+	return nil
 }
 
 // remove removes entries, provided that none has changed since it was read.

@@ -25,6 +25,9 @@ const freeFailures = 5
 // maxRow is how many failures in a row lock a name or a device (NIST SP 800-63B, 3.2.2).
 const maxRow = 100
 
+// maxSkew is how far apart the clocks of nodes may be (STORAGE 3.5).
+const maxSkew = time.Minute
+
 // limits are the longest wait of a kind, and the time in which it forgets one failure.
 var limits = [...]struct{ most, decay time.Duration }{
 	throttleName:    {15 * time.Minute, 15 * time.Minute},
@@ -65,7 +68,11 @@ func (r *throttleRecord) wait(kind throttleKind, now time.Time) time.Duration {
 	if n < 10 {
 		w = min(w, time.Second<<n)
 	}
-	return max(0, w-max(0, now.Sub(r.lastTime())))
+	ago := now.Sub(r.lastTime())
+	if ago < -maxSkew {
+		return 0 // the clock was put back: nobody knows how long ago it was, and the next failure is of now
+	}
+	return max(0, w-max(0, ago))
 }
 
 // admits says whether one more attempt may be checked beside others that might all fail.
@@ -175,6 +182,9 @@ type debit struct {
 	buckets  []bucket // that a failure counts for
 	keys     [][]byte // those entered
 }
+
+// known says whether the attempt comes from a known device.
+func (d *debit) known() bool { return d.buckets[0].kind == throttleDevice }
 
 // settle gives the debit back. It may be called again.
 func (d *debit) settle() {
@@ -306,7 +316,20 @@ func (s *Service) addFailure(tx *kv.Tx, a *Attempt, buckets []bucket) (time.Dura
 	return wait, nil
 }
 
-// clearFailures forgets the failures of a name whose owner has come. Those of an address stay, or else who
+// clearRow opens the lock of a name whose owner has come by a known device. The guesses of others still make them wait: or else each
+// login of the owner would give them a new budget, and show them that there is an owner.
+func (s *Service) clearRow(tx *kv.Tx, name string) error {
+	key := s.store.throttleKey(throttleName, name)
+	var r throttleRecord
+	there, err := s.store.get(tx, labelThrottle, key, &r)
+	if err != nil || !there || r.row == 0 {
+		return err
+	}
+	r.row = 0
+	return s.store.put(tx, labelThrottle, key, &r)
+}
+
+// clearFailures forgets the failures of a name whose owner has come by a way that waits as strangers do. Those of an address stay, or else who
 // owns an account could wipe away the guesses at others.
 func (s *Service) clearFailures(tx *kv.Tx, name string) error {
 	key := s.store.throttleKey(throttleName, name)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -226,6 +227,37 @@ func TestLeavingIsCounted(t *testing.T) {
 		_, err := p.login("alice", right())
 		if d := wantDenied(t, err); d.Reason != Throttled {
 			t.Errorf("after six guesses: %+v", d)
+		}
+	})
+}
+
+// TestThrottleClockPutBack: failures of a time that is yet to come make nobody wait for that time. They count, and from the next one on
+// as of now. A clock that is a little behind that of another node is no way around a wait.
+func TestThrottleClockPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.peer(one).account("alice")
+		key := r.store.throttleKey(throttleName, "alice")
+		ahead := func(d time.Duration) {
+			r.seal(labelThrottle, key, &throttleRecord{failures: 8, last: uint64(time.Now().Add(d).UnixMilli()), row: 8})
+		}
+		ahead(10 * 24 * time.Hour)
+		if d := r.peer(two).fail("alice"); d.Reason != WrongPassword || d.RetryAfter != 8*time.Second {
+			t.Errorf("put back by days: %+v", d)
+		}
+		if d := r.peer(six).fail("alice"); d.Reason != Throttled || d.RetryAfter != 8*time.Second {
+			t.Errorf("and then at once: %+v", d)
+		}
+		time.Sleep(8 * time.Second)
+		r.peer(six).mustLogin("alice", right())
+		ahead(maxSkew)
+		if d := r.peer(address(1)).fail("alice"); d.Reason != Throttled || d.RetryAfter != 4*time.Second {
+			t.Errorf("another node's clock: %+v", d)
+		}
+		ahead(10 * 24 * time.Hour)
+		got := together(r, 20, "alice", func(i int) *peer { return r.peer(address(i)) }, func(int) *credential.Key { return wrong() })
+		if got[WrongPassword] != 1 {
+			t.Errorf("at once: %v", got)
 		}
 	})
 }
