@@ -7,8 +7,8 @@ import (
 	"github.com/authsrv/authsrv/wire"
 )
 
-// sessionsPage is how many sessions one SessionList has at the most: 100 of at most 107 bytes fit a record.
-const sessionsPage = 100
+// sessionsPage is how many sessions one SessionList has at the most, each of 107 bytes or less (PROTOCOL 8 allows 100).
+const sessionsPage = 40
 
 // listing is the protected resource that List demonstrates.
 var listing = []string{"root", "home", "etc", "lib", "media", "mnt"}

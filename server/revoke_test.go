@@ -142,7 +142,7 @@ func TestSessionEndsElsewhereMeanwhile(t *testing.T) {
 		}
 		synctest.Wait() // the feed has passed
 		close(gate)
-		p.expectRefused(id, wire.CodeDenied)
+		p.expectRefused(id, wire.CodeSessionRevoked) // the session is judged before the proof
 		p.expectGoodbye(wire.CodeSessionRevoked)
 	})
 }
@@ -205,7 +205,7 @@ func TestResumptionIsTold(t *testing.T) {
 
 func TestSessionsArePaged(t *testing.T) {
 	bubble(t, func(t *testing.T, srv *authtest.Server, alice *user) {
-		const n = 230
+		const n = 110 // an account keeps 100
 		var p *peer
 		for range n {
 			p = connect(t, srv)
@@ -231,7 +231,7 @@ func TestSessionsArePaged(t *testing.T) {
 			}
 			more = list.More
 		}
-		if seen != n || current != 1 || pages != 3 {
+		if seen != 100 || current != 1 || pages != 3 {
 			t.Errorf("%d sessions, %d current, on %d pages", seen, current, pages)
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -95,7 +94,7 @@ func TestOperations(t *testing.T) {
 				t.Fatal(err)
 			}
 			if e.Current {
-				mine = fmt.Sprintf("%x", e.ID)
+				mine = e.ID.String()
 			}
 		}
 		if u := mustDo(t, d, "session.revoke", NamedSession{Named{"alice"}, mine}); u[0]["sessions"] != 1.0 {
