@@ -181,6 +181,9 @@ func auditRow(e *admin.AuditEvent) string {
 	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
 		name = quoted // whatever somebody has sent for one
 	}
+	if name == "" && e.Outcome == account.UnknownName.String() {
+		name = "(unknown)"
+	}
 	return fmt.Sprintf("%s  %-16s  %-14s  %5d  %-15s  %s", e.Time.Local().Format("2006-01-02 15:04:05"), e.Kind, e.Outcome, e.Count, address, name)
 }
 

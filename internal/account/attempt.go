@@ -282,13 +282,17 @@ func judge(a *Attempt, alive, real, good bool, r *accountRecord) Outcome {
 
 // fail counts a failure, durably, before it is told.
 func (s *Service) fail(ctx context.Context, a *Attempt, buckets []bucket, reason Outcome) error {
+	name := a.name
+	if reason == UnknownName {
+		name = "" // it is often a password in the wrong field, and records are kept
+	}
 	var wait time.Duration
 	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
 		var err error
 		if wait, err = s.addFailure(tx, a, buckets); err != nil {
 			return err
 		}
-		return s.auditFailure(tx, Event{Kind: a.kind, Outcome: reason, Name: a.name, Address: a.channel.Address})
+		return s.auditFailure(tx, Event{Kind: a.kind, Outcome: reason, Name: name, Address: a.channel.Address})
 	})
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ type Event struct {
 	Outcome Outcome
 	Account ID
 	Session ID
-	Name    string
+	Name    string // empty where there was no account of that name
 	Address netip.Addr
 }
 

@@ -346,6 +346,9 @@ func TestCodeSamePath(t *testing.T) {
 		code credential.Code
 	}{{"alice", other(t, reset)}, {"bobby", other(t, reset)}, {"bobby", unknown(reset)}, {"alice", unknown(reset)}, {"carol", reset}} {
 		log := r.logOf(func() { _ = r.peer(address(i)).useCode(c.name, c.code, wrong()) })
+		if c.name != "alice" {
+			named(log, c.name)
+		}
 		if i == 0 {
 			first = log
 		}
