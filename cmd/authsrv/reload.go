@@ -66,3 +66,11 @@ func (k *configuration) keep(next *configuration) {
 		k.file = next.file
 	}
 }
+
+// registrationsPerMinute is the limit as the rules have it, where 0 stands for the default.
+func (s *settings) registrationsPerMinute() int {
+	if s.registrationLimit == 0 {
+		return -1
+	}
+	return s.registrationLimit
+}

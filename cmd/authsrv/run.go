@@ -210,7 +210,7 @@ func (r *instance) newServer(ctx context.Context) error {
 	r.accounts, err = account.New(ctx, &account.Config{
 		Engine: r.metrics.Engine(r.engine), Secrets: secretsOf(r.keys), Tokens: tokens,
 		Policy: rules.Policy, Registration: rules.Registration, SessionLife: rules.SessionLife, MaxSessionLife: rules.MaxSessionLife,
-		AuditRetention: r.config.auditRetention,
+		AuditRetention: r.config.auditRetention, RegistrationsPerMinute: r.config.registrationsPerMinute(),
 	})
 	if err != nil {
 		return explainStore(f.database(), err)

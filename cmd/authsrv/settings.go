@@ -25,6 +25,7 @@ type settings struct {
 	passphraseFile           string
 	sessionLife, maxLife     time.Duration
 	auditRetention           time.Duration
+	registrationLimit        int // a minute, from one address; 0: none
 	maxConnections, maxLobby int
 	grace                    time.Duration
 	http                     string // "": off
@@ -58,6 +59,11 @@ var table = []setting{
 		parse: func(s *settings, text string) error { s.addrFile = text; return nil }},
 	{key: "registration", value: "MODE", help: "who may register, `MODE` is open, closed, checked or invite", fallback: "open", reload: true,
 		parse: parseRegistration},
+	{key: "registration_limit", value: "N", help: "at most `N` registrations a minute from one address; 0 for no limit", fallback: "60",
+		parse: func(s *settings, text string) (err error) {
+			s.registrationLimit, err = count(text, 0, 1_000_000)
+			return
+		}},
 	{key: "password_policy", value: "POLICY", help: "what a password must fulfil, `POLICY` is strength, classes or length:N", fallback: "strength",
 		reload: true, parse: parsePolicy},
 	{key: "passphrase_file", value: "FILE", help: "the key file is sealed with the one line in `FILE`", path: true,
