@@ -31,7 +31,7 @@ func (p *program) config(c *cli.Context) error {
 		width = max(width, len(v.shown()))
 	}
 	if !c.Bool("json") {
-		fmt.Fprintf(p.stdout, "%-18s%-*s  %s\n", "KEY", width, "VALUE", "FROM")
+		fmt.Fprintf(p.stdout, "%-20s%-*s  %s\n", "KEY", width, "VALUE", "FROM")
 	}
 	for i, v := range k.values {
 		if c.Bool("json") {
@@ -43,7 +43,7 @@ func (p *program) config(c *cli.Context) error {
 				Reload bool   `json:"reload"` // SIGHUP changes it
 			}{table[i].key, v.text, v.from, v.where, table[i].reload})
 		} else {
-			_, err = fmt.Fprintf(p.stdout, "%-18s%-*s  %s\n", table[i].key, width, v.shown(), v.source())
+			_, err = fmt.Fprintf(p.stdout, "%-20s%-*s  %s\n", table[i].key, width, v.shown(), v.source())
 		}
 		if err != nil {
 			return local(err)
