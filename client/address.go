@@ -63,6 +63,16 @@ func preparePassword(typed string) ([]byte, error) {
 	return prepared, broken(ErrPasswordPolicy, err)
 }
 
+// prepare is both: what every attempt begins with.
+func prepare(name, password string) (string, []byte, error) {
+	name, err := CheckName(name)
+	if err != nil {
+		return "", nil, err
+	}
+	prepared, err := preparePassword(password)
+	return name, prepared, err
+}
+
 // checkPassword holds a password that is to be set against the server's policy.
 func checkPassword(p wire.Policy, name string, prepared []byte) error {
 	err := credential.Policy{

@@ -21,11 +21,7 @@ type LoginOptions struct {
 // Login proves the password, and remembers the session in the store. The server learns nothing that could be used again, and
 // has to prove that it knows the account; then it is pinned.
 func (c *Client) Login(ctx context.Context, name, password string, options *LoginOptions) (*Session, error) {
-	name, err := CheckName(name)
-	if err != nil {
-		return nil, err
-	}
-	prepared, err := preparePassword(password)
+	name, prepared, err := prepare(name, password)
 	if err != nil {
 		return nil, err
 	}

@@ -20,11 +20,7 @@ type RegisterOptions struct {
 
 // Register makes an account. It does not log in. The server's policy is enforced here, unless the server judges itself.
 func (c *Client) Register(ctx context.Context, name, password string, options *RegisterOptions) error {
-	name, err := CheckName(name)
-	if err != nil {
-		return err
-	}
-	prepared, err := preparePassword(password)
+	name, prepared, err := prepare(name, password)
 	if err != nil {
 		return err
 	}

@@ -49,11 +49,7 @@ func (c *Client) openCode(code *CodeText, kind credential.CodeKind) (*credential
 // Reset sets a new password for the account of a name, by right of a code, which is used up. All of its sessions end. It does not log in. The
 // server has to prove that it knows the code; then it is pinned.
 func (c *Client) Reset(ctx context.Context, name string, code CodeText, password string) error {
-	name, err := CheckName(name)
-	if err != nil {
-		return err
-	}
-	prepared, err := preparePassword(password)
+	name, prepared, err := prepare(name, password)
 	if err != nil {
 		return err
 	}
