@@ -89,10 +89,11 @@ func TestMaxConnections(t *testing.T) {
 		// More than there may be are there only where the rules were tightened.
 		srv := authtest.New(t, authtest.Options{Server: server.Config{MaxPerAccount: 1000}})
 		alice := enroll(t, srv, "alice")
+		users := []*user{alice, enroll(t, srv, "bob")} // neither has more than the 100 sessions of an account
 		var peers []*peer
-		for range 135 {
+		for i := range 135 {
 			p := connect(t, srv)
-			p.login(alice)
+			p.login(users[i%2])
 			peers = append(peers, p)
 		}
 		if err := srv.SetRules(server.Rules{MaxConnections: 2}); err != nil {
