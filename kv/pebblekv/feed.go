@@ -2,6 +2,7 @@ package pebblekv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -124,7 +125,7 @@ func (s *Store) watch(ctx context.Context, prefix []byte, after kv.Version, yiel
 		case <-ctx.Done():
 			return fmt.Errorf("pebblekv: %w", ctx.Err())
 		case <-s.closing:
-			return kv.ErrClosed
+			return cmp.Or(s.Err(), kv.ErrClosed) // who closes a failed store does not hide why it failed
 		case <-s.failed:
 			return s.Err()
 		}
