@@ -54,6 +54,8 @@ var rooms = map[string]struct{ ours, others string }{
 
 	"kv/kvtest":         {anything, ""},
 	"internal/authtest": {anything, "github.com/cockroachdb/pebble/v2/vfs"}, // the file system in memory
+	"internal/attack":   {anything, ""},
+	"internal/soak":     {anything, ""},
 	"fuzz":              {anything, ""},
 }
 
