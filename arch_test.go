@@ -52,11 +52,13 @@ var rooms = map[string]struct{ ours, others string }{
 	},
 	"cmd/authcli": {"client client/store", "github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys"},
 
-	"kv/kvtest":         {anything, ""},
-	"internal/authtest": {anything, "github.com/cockroachdb/pebble/v2/vfs"}, // the file system in memory
-	"internal/attack":   {anything, ""},
-	"internal/soak":     {anything, ""},
-	"fuzz":              {anything, ""},
+	"kv/kvtest":            {anything, ""},
+	"internal/authtest":    {anything, "github.com/cockroachdb/pebble/v2/vfs"}, // the file system in memory
+	"internal/attack":      {anything, ""},
+	"internal/attack/walk": {anything, ""},
+	"internal/soak":        {anything, ""},
+	"internal/spec":        {anything, ""},
+	"fuzz":                 {anything, ""},
 }
 
 // owners are the modules that only one room may name, but for rooms for tests: so that what it does with them can be replaced there.

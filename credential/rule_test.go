@@ -2,43 +2,29 @@ package credential
 
 import (
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/authsrv/authsrv/internal/spec"
 )
 
 // TestRulesAreTheSpecification holds the table of rules against the one of PROTOCOL 12.
 func TestRulesAreTheSpecification(t *testing.T) {
-	text, err := os.ReadFile("../docs/PROTOCOL.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, found := strings.Cut(string(text), "| rule | name | message |\n")
-	if !found {
-		t.Fatal("PROTOCOL 12 has no table of rules")
-	}
 	specified := map[Rule]bool{}
-	for line := range strings.Lines(table) {
-		cells := strings.Split(strings.Trim(line, "|\n"), "|")
-		if len(cells) != 3 {
-			break
-		}
-		number, err := strconv.ParseUint(strings.TrimSpace(cells[0]), 10, 8)
+	for _, cells := range spec.Table(t, "PROTOCOL.md", "rule", "name", "message") {
+		number, err := strconv.ParseUint(cells[0], 10, 8)
 		if err != nil {
-			continue // the line below the heading
+			t.Fatal(err)
 		}
 		rule := Rule(number)
 		specified[rule] = true
-		if name := strings.TrimSpace(cells[1]); !rule.Known() || rule.String() != name {
+		if name := cells[1]; !rule.Known() || rule.String() != name {
 			t.Errorf("rule %d is %q here, %q in the specification", number, rule, name)
 		}
-		if message := strings.TrimSpace(cells[2]); rule.Error() != message {
+		if message := cells[2]; rule.Error() != message {
 			t.Errorf("rule %d says %q here, %q in the specification", number, rule.Error(), message)
 		}
-	}
-	if len(specified) == 0 {
-		t.Fatal("read no rules from the specification")
 	}
 	for rule := range rules {
 		if !specified[rule] {

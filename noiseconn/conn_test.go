@@ -7,12 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/authsrv/authsrv/internal/spec"
 	"github.com/authsrv/authsrv/wire"
 )
 
@@ -280,11 +280,7 @@ func TestAllocations(t *testing.T) {
 
 // TestRecordLimitIsThatOfTheSpec holds the limit that is this package's against docs/PROTOCOL.md, section 11.
 func TestRecordLimitIsThatOfTheSpec(t *testing.T) {
-	spec, err := os.ReadFile("../docs/PROTOCOL.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if row := fmt.Sprintf("\n| records each way | %d | records |\n", maxRecords); !strings.Contains(string(spec), row) {
+	if row := fmt.Sprintf("\n| records each way | %d | records |\n", maxRecords); !strings.Contains(spec.Text(t, "PROTOCOL.md"), row) {
 		t.Errorf("the spec does not have the row %q", row)
 	}
 }

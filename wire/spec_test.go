@@ -1,51 +1,12 @@
 package wire
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/authsrv/authsrv/internal/spec"
 )
-
-// spec returns docs/PROTOCOL.md.
-func spec(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("../docs/PROTOCOL.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-// table returns the rows of the one table of docs/PROTOCOL.md that has these column heads.
-func table(t *testing.T, heads ...string) [][]string {
-	t.Helper()
-	_, after, found := strings.Cut(spec(t), "| "+strings.Join(heads, " | ")+" |\n")
-	if !found || strings.Contains(after, "| "+strings.Join(heads, " | ")+" |\n") {
-		t.Fatalf("there is not one table of %q", heads)
-	}
-	var rows [][]string
-	for line := range strings.Lines(after) {
-		if !strings.HasPrefix(line, "|") {
-			break
-		}
-		if strings.HasPrefix(line, "|---") {
-			continue
-		}
-		row := strings.Split(strings.Trim(line, "|\n"), "|")
-		if len(row) != len(heads) {
-			t.Fatalf("row %q has %d columns, want %d", line, len(row), len(heads))
-		}
-		for i := range row {
-			row[i] = strings.TrimSpace(row[i])
-		}
-		rows = append(rows, row)
-	}
-	if len(rows) == 0 {
-		t.Fatalf("the table of %q has no rows", heads)
-	}
-	return rows
-}
 
 func number(t *testing.T, s string) int {
 	t.Helper()
@@ -73,7 +34,7 @@ func TestTypesAreThoseOfTheSpec(t *testing.T) {
 		want[Type(i)] = e.name + " " + way + " " + size
 	}
 	got := map[Type]string{}
-	for _, row := range table(t, "type", "name", "way", "size") {
+	for _, row := range spec.Table(t, "PROTOCOL.md", "type", "name", "way", "size") {
 		typ := Type(number(t, row[0]))
 		if got[typ] != "" {
 			t.Errorf("the spec has type %#x twice", uint8(typ))
@@ -95,7 +56,7 @@ func TestTypesAreThoseOfTheSpec(t *testing.T) {
 func TestFieldsHaveTheirTypes(t *testing.T) {
 	seen := map[Type]bool{}
 	last := Type(0)
-	for _, row := range table(t, "message", "fields after type and id") {
+	for _, row := range spec.Table(t, "PROTOCOL.md", "message", "fields after type and id") {
 		name, value, _ := strings.Cut(row[0], " ")
 		typ := Type(number(t, value))
 		if typ.String() != name || typ <= last {
@@ -103,7 +64,7 @@ func TestFieldsHaveTheirTypes(t *testing.T) {
 		}
 		last, seen[typ] = typ, true
 	}
-	text := spec(t)
+	text := spec.Text(t, "PROTOCOL.md")
 	for i, e := range types {
 		typ := Type(i)
 		heading := e.name + " (0x" + strconv.FormatUint(uint64(0x100+i), 16)[1:] + ")"
@@ -119,7 +80,7 @@ func TestFieldsHaveTheirTypes(t *testing.T) {
 // TestCodesAreThoseOfTheSpec holds the codes against the table of section 12, both ways.
 func TestCodesAreThoseOfTheSpec(t *testing.T) {
 	seen := map[Code]bool{}
-	for _, row := range table(t, "code", "name", "message") {
+	for _, row := range spec.Table(t, "PROTOCOL.md", "code", "name", "message") {
 		code := Code(number(t, row[0]))
 		if seen[code] || !code.known() || code.Name() != row[1] || code.Error() != row[2] {
 			t.Errorf("the spec has %q, the code %d, %q, %q", row, code, code.Name(), code.Error())
@@ -158,7 +119,7 @@ func TestLimitsAreThoseOfTheSpec(t *testing.T) {
 		"name":                                       MaxName,
 		"password":                                   MaxPassword,
 	}
-	for _, row := range table(t, "limit", "value", "unit") {
+	for _, row := range spec.Table(t, "PROTOCOL.md", "limit", "value", "unit") {
 		limit, known := ours[row[0]]
 		if !known && row[2] == "bytes a frame" {
 			t.Errorf("the code does not have the limit of %q", row[0])
@@ -171,7 +132,7 @@ func TestLimitsAreThoseOfTheSpec(t *testing.T) {
 	for name := range ours {
 		t.Errorf("the spec does not have the limit of %q", name)
 	}
-	if want := `"authsrv v1 node-certificate\0"`; !strings.Contains(spec(t), want) || NodeContext != "authsrv v1 node-certificate\x00" {
+	if want := `"authsrv v1 node-certificate\0"`; !strings.Contains(spec.Text(t, "PROTOCOL.md"), want) || NodeContext != "authsrv v1 node-certificate\x00" {
 		t.Errorf("the spec does not have %s, or the code has %q", want, NodeContext)
 	}
 }

@@ -1,0 +1,2 @@
+// Package walk leads connections through the state table of PROTOCOL 9.
+package walk
