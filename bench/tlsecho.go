@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os/exec"
+	"time"
+)
+
+// selfSigned makes a certificate for loopback, with the kind of key that most servers have.
+func selfSigned() (der []byte, key *ecdsa.PrivateKey, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return der, key, err
+}
+
+// clientTLS believes any certificate, but still checks that the server has its key.
+func clientTLS(curves ...tls.CurveID) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, CurvePreferences: curves}
+}
+
+// serveTLS is the server process of a bare TLS connection: it echoes.
+func serveTLS(curves []tls.CurveID) error {
+	der, key, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		MinVersion: tls.VersionTLS13, CurvePreferences: curves, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	})
+	if err != nil {
+		return err
+	}
+	return serve(l, func(c net.Conn) error {
+		b := make([]byte, 1)
+		for {
+			if _, err := io.ReadFull(c, b); err != nil {
+				return err
+			}
+			if _, err := c.Write(b); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// serve says where a hidden server of this program listens, and serves until its standard input ends, with the bench at the latest.
+func serve(l net.Listener, each func(net.Conn) error) error {
+	fmt.Println(l.Addr())
+	go untilAbandoned()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			_ = each(c) // how a client goes is its own business
+		}()
+	}
+}
+
+func tlsPeer(name, title string, curves ...tls.CurveID) *peer {
+	return &peer{
+		name: name, title: title, idle: 2000,
+		note: "no login at all: a handshake with a P-256 certificate, and one byte echoed",
+		start: func(ctx context.Context, e *environment) (*running, error) {
+			p, address, err := e.ownServer(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			config := clientTLS(curves...)
+			hold := func(worker int) (io.Closer, error) {
+				raw, err := dial(worker, address)
+				if err != nil {
+					return nil, err
+				}
+				c := tls.Client(raw, config)
+				b := []byte{'x'}
+				if _, err := c.Write(b); err != nil {
+					return nil, errors.Join(err, raw.Close())
+				}
+				if _, err := io.ReadFull(c, b); err != nil {
+					return nil, errors.Join(err, raw.Close())
+				}
+				return raw, nil
+			}
+			return &running{process: p, login: closing(hold), hold: hold}, nil
+		},
+	}
+}
+
+// ownServer starts this program as a server of a kind.
+func (e *environment) ownServer(ctx context.Context, kind string) (*process, string, error) {
+	c := exec.Command(e.self, "serve", kind)
+	in, err := c.StdinPipe() // ends with this process
+	if err != nil {
+		return nil, "", err
+	}
+	_ = in
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := launch(e.dir, kind, c)
+	if err != nil {
+		return nil, "", err
+	}
+	address, err := firstLine(out)
+	if err != nil {
+		return nil, "", p.fault(errors.Join(err, p.Stop()))
+	}
+	return p, address, nil
+}
