@@ -79,7 +79,7 @@ type Secrets struct {
 type Config struct {
 	Engine  kv.Engine
 	Secrets Secrets
-	Tokens  *token.Keyset
+	Tokens  *token.Keyset // this, and the wrapping keys, SetTokens and SetWrapping change later
 
 	KDF          credential.KDF    // of new records; zero: credential.DefaultKDF
 	Policy       credential.Policy // zero: credential.DefaultPolicy
@@ -108,9 +108,10 @@ const NonceLife = 20 * time.Second
 type Service struct {
 	c        Config // but for what is in rules
 	rules    atomic.Pointer[Rules]
+	tokens   atomic.Pointer[token.Keyset]
 	store    store
 	throttle throttle
-	dummy    dummy
+	dummy    atomic.Pointer[dummy]
 	chained  atomic.Int64  // Unix nanoseconds; events of before are chained
 	stretch  chan struct{} // a place each for who stretches
 	waiting  chan struct{} // a place each for who stretches or waits to
@@ -147,8 +148,8 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if s.c.MaxStretching < 0 {
 		return nil, errors.New("account: MaxStretching is negative")
 	}
-	if err := signsFor(s.c.Tokens, Issuer(s.c.Secrets.RealmID)); err != nil {
-		return nil, fmt.Errorf("account: Tokens can't be this realm's: %w", err)
+	if err := s.SetTokens(s.c.Tokens); err != nil {
+		return nil, err
 	}
 	if err := s.c.KDF.Check(); err != nil {
 		return nil, err
@@ -159,7 +160,10 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	s.registrations.init(s.c.RegistrationsPerMinute)
 	s.stretch = make(chan struct{}, s.c.MaxStretching)
 	s.waiting = make(chan struct{}, 5*s.c.MaxStretching)
-	s.store = store{engine: s.c.Engine, rand: s.c.Rand, secrets: s.c.Secrets}
+	var err error
+	if s.store, err = newStore(s.c.Engine, s.c.Rand, &s.c.Secrets); err != nil {
+		return nil, err
+	}
 	if err := s.store.init(ctx); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (a *Attempt) burn(kind Kind) (alive bool, err error) {
 }
 
 // dummy stands in for what an unknown name does not have: records that open and parse as real ones
-// do, with a public key whose private half nobody has.
+// do, with a public key whose private half nobody has. It does not change: another one takes its place with the wrapping key.
 type dummy struct {
 	id          ID
 	nameKey     []byte
@@ -121,7 +121,7 @@ type dummy struct {
 
 func (s *Service) makeDummy() error {
 	var seed [32]byte
-	d := &s.dummy
+	d := new(dummy)
 	for _, b := range [][]byte{seed[:], d.id[:], d.fingerprint[:]} {
 		if err := s.random(b); err != nil {
 			return err
@@ -148,6 +148,7 @@ func (s *Service) makeDummy() error {
 			return err
 		}
 	}
+	s.dummy.Store(d)
 	return nil
 }
 
@@ -160,8 +161,9 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if err != nil {
 		return id, r, false, err
 	}
+	made := s.dummy.Load()
 	if !real {
-		key, sealed = s.dummy.nameKey, s.dummy.name
+		key, sealed = made.nameKey, made.name
 	}
 	var index idRecord
 	if err := s.store.decode(labelName, key, sealed, &index); err != nil {
@@ -177,7 +179,7 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	}
 	real = real && there
 	if !real {
-		key, sealed = s.dummy.accountKey, s.dummy.account[min(len(name), credential.NameMax)]
+		key, sealed = made.accountKey, made.account[min(len(name), credential.NameMax)]
 	}
 	if err := s.store.decode(labelAccount, key, sealed, &r); err != nil {
 		return id, r, false, err

@@ -46,6 +46,11 @@ const (
 	KindAdminRevokeAll Kind = 21
 	KindAdminReset     Kind = 22 // a code was issued, as for an invite
 	KindAdminInvite    Kind = 23
+
+	KindRotateToken    Kind = 24 // of keys: NoteRotation
+	KindRotateWrapping Kind = 25
+	KindRotateIdentity Kind = 26
+	KindRotateEpoch    Kind = 27
 )
 
 var kinds = [...]string{
@@ -55,6 +60,8 @@ var kinds = [...]string{
 	KindAdminDisable: "admin-disable", KindAdminEnable: "admin-enable", KindAdminUnlock: "admin-unlock",
 	KindAdminDelete: "admin-delete", KindAdminRevoke: "admin-revoke", KindAdminRevokeAll: "admin-revoke-all",
 	KindAdminReset: "admin-reset", KindAdminInvite: "admin-invite",
+	KindRotateToken: "rotate-token", KindRotateWrapping: "rotate-wrapping", KindRotateIdentity: "rotate-identity",
+	KindRotateEpoch: "rotate-epoch",
 }
 
 func (k Kind) String() string {

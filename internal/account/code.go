@@ -127,8 +127,8 @@ func (s *Service) lookupCode(get func([]byte) ([]byte, bool, error), id ID) (r c
 	if err != nil {
 		return r, false, err
 	}
-	if !real {
-		key, sealed = s.dummy.codeKey, s.dummy.code
+	if made := s.dummy.Load(); !real {
+		key, sealed = made.codeKey, made.code
 	}
 	return r, real, s.store.decode(labelCode, key, sealed, &r)
 }

@@ -310,7 +310,7 @@ func TestSameWork(t *testing.T) {
 		if err != nil || !real {
 			t.Fatal(real, err)
 		}
-		if len(stored[spaceName]) != len(r.dummy.name) || len(stored[spaceAccount]) != len(r.dummy.account[len(name)]) {
+		if len(stored[spaceName]) != len(r.dummy.Load().name) || len(stored[spaceAccount]) != len(r.dummy.Load().account[len(name)]) {
 			t.Errorf("name of %d bytes: records of other sizes than those made up", len(name))
 		}
 		work := func(known bool) float64 {

@@ -51,9 +51,12 @@ func (m *migrator) run(ctx context.Context, engine kv.Engine, secrets *Secrets, 
 	if err := before(format); err != nil {
 		return err
 	}
-	s := &store{engine: engine, rand: rand.Reader, secrets: *secrets}
+	s, err := newStore(engine, rand.Reader, secrets)
+	if err != nil {
+		return err
+	}
 	for ; format < m.format; format++ {
-		if err := m.steps[format](ctx, s); err != nil {
+		if err := m.steps[format](ctx, &s); err != nil {
 			return err
 		}
 		meta := append(binary.BigEndian.AppendUint32(nil, format+1), realm[:]...)

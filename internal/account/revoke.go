@@ -10,15 +10,10 @@ import (
 // goes back in time, where sessions would be live again that had ended, and codes be good again that were used. It returns how many sessions it
 // has ended. Where it is cut short, what it has ended stays ended, and it may be run again. A login meanwhile may stay or end.
 func (s *Service) RevokeEverything(ctx context.Context) (ended int, err error) {
-	if _, err := s.removeSpace(ctx, spaceCode); err != nil {
+	if _, err := s.EndCodes(ctx); err != nil {
 		return 0, err
 	}
-	if ended, err = s.removeSpace(ctx, spaceSession); err != nil {
-		return ended, err
-	}
-	return ended, kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
-		return s.audit(tx, Event{Kind: KindRevokeAll, Outcome: Success})
-	})
+	return s.EndSessions(ctx)
 }
 
 // removeSpace removes all records of a space, batch by batch, and returns how many.

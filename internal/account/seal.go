@@ -1,10 +1,12 @@
 package account
 
 import (
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -17,19 +19,49 @@ const (
 	sealHeader  = 1 + 4 + chacha20poly1305.NonceSizeX
 )
 
+// formerTime is how long a wrapping key opens records after it was taken away: what was read before it was may be opened a moment later.
+const formerTime = time.Minute
+
+// wrapping is the wrapping keys of a moment. It does not change: others take its place.
+type wrapping struct {
+	current uint32 // seals
+	keys    map[uint32]cipher.AEAD
+
+	former      map[uint32]cipher.AEAD // that were taken away
+	formerUntil time.Time
+}
+
+func newWrapping(keys map[uint32][32]byte, current uint32) (*wrapping, error) {
+	w := &wrapping{current: current, keys: make(map[uint32]cipher.AEAD, len(keys))}
+	for id, key := range keys {
+		aead, err := chacha20poly1305.NewX(key[:])
+		if err != nil {
+			return nil, err
+		}
+		w.keys[id] = aead
+	}
+	return w, nil
+}
+
+// key returns the key with an id, for opening.
+func (w *wrapping) key(id uint32) (cipher.AEAD, bool) {
+	if aead, ok := w.keys[id]; ok {
+		return aead, true
+	}
+	aead, ok := w.former[id]
+	return aead, ok && time.Now().Before(w.formerUntil)
+}
+
 // seal encrypts a record for one database key (STORAGE 3.1).
 func (s *store) seal(label string, key, record []byte) ([]byte, error) {
-	wrapping, ok := s.secrets.Wrapping[s.secrets.Current]
+	w := s.seals.now.Load()
+	aead, ok := w.keys[w.current]
 	if !ok {
-		return nil, fmt.Errorf("account: wrapping key %d is not in the key file", s.secrets.Current)
-	}
-	aead, err := chacha20poly1305.NewX(wrapping[:])
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("account: wrapping key %d is not in the key file", w.current)
 	}
 	sealed := make([]byte, sealHeader, sealHeader+len(record)+aead.Overhead())
 	sealed[0] = sealVersion
-	binary.BigEndian.PutUint32(sealed[1:], s.secrets.Current)
+	binary.BigEndian.PutUint32(sealed[1:], w.current)
 	if _, err := io.ReadFull(s.rand, sealed[5:]); err != nil {
 		return nil, err
 	}
@@ -38,23 +70,27 @@ func (s *store) seal(label string, key, record []byte) ([]byte, error) {
 
 // open decrypts what seal made for the same label and key.
 func (s *store) open(label string, key, sealed []byte) ([]byte, error) {
-	if len(sealed) < sealHeader || sealed[0] != sealVersion {
+	id, ok := sealedUnder(sealed)
+	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, label)
 	}
-	id := binary.BigEndian.Uint32(sealed[1:])
-	wrapping, ok := s.secrets.Wrapping[id]
+	aead, ok := s.seals.now.Load().key(id)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s is sealed under wrapping key %d, which is not in the key file", ErrDamaged, label, id)
-	}
-	aead, err := chacha20poly1305.NewX(wrapping[:])
-	if err != nil {
-		return nil, err
 	}
 	record, err := aead.Open(nil, sealed[5:sealHeader], sealed[sealHeader:], sealAD(label, sealed[:5], key))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, label)
 	}
 	return record, nil
+}
+
+// sealedUnder returns the id of the wrapping key that a record says it is sealed under.
+func sealedUnder(sealed []byte) (id uint32, ok bool) {
+	if len(sealed) < sealHeader || sealed[0] != sealVersion {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(sealed[1:]), true
 }
 
 func sealAD(label string, header, key []byte) []byte {

@@ -126,10 +126,15 @@ func TestLabels(t *testing.T) {
 	}
 	renamed := bytes.Clone(sealed)
 	binary.BigEndian.PutUint32(renamed[1:], 2)
-	two := r.store
-	two.secrets.Wrapping = map[uint32][32]byte{1: {3}, 2: {3}} // the same key under another id
-	other := r.store
-	other.secrets.Wrapping = map[uint32][32]byte{1: {4}}
+	under := func(keys map[uint32][32]byte) *store {
+		s, err := newStore(r.spy, nil, &Secrets{Wrapping: keys, Current: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &s
+	}
+	two := under(map[uint32][32]byte{1: {3}, 2: {3}}) // the same key under another id
+	other := under(map[uint32][32]byte{1: {4}})
 	for what, open := range map[string]func() ([]byte, error){
 		"label":        func() ([]byte, error) { return r.store.open(labelAudit, key, sealed) },
 		"key":          func() ([]byte, error) { return r.store.open(labelName, []byte("kez"), sealed) },

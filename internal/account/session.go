@@ -70,7 +70,7 @@ func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *
 		return sid, fmt.Errorf("account: thumbprint: %w", err)
 	}
 	issuer := Issuer(s.c.Secrets.RealmID)
-	text, err := s.c.Tokens.Sign(token.Claims{
+	text, err := s.tokens.Load().Sign(token.Claims{
 		Issuer: issuer, Audience: issuer,
 		Subject: id, SessionID: sid, ID: rec.jti,
 		IssuedAt: unix(rec.created), Expires: unix(rec.expires), Thumbprint: thumbprint,
@@ -124,7 +124,7 @@ func (s *Service) makeSessionRoom(ctx context.Context, tx *kv.Tx, id ID, r *acco
 // Resume lets a connection in by a session token whose key its handshake has proved.
 func (s *Service) Resume(ctx context.Context, ch *Channel, clientNonce [32]byte, text string) (*Login, error) {
 	now := time.Now()
-	claims, err := s.c.Tokens.Verify(text, now)
+	claims, err := s.tokens.Load().Verify(text, now)
 	expired := errors.Is(err, token.ErrExpired)
 	if err != nil && !expired {
 		return nil, ErrSessionMalformed

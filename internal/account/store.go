@@ -8,6 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/authsrv/authsrv/kv"
 )
@@ -39,7 +43,55 @@ var (
 type store struct {
 	engine  kv.Engine
 	rand    io.Reader
-	secrets Secrets
+	secrets Secrets // but for the wrapping keys, which are in seals
+	seals   *seals
+}
+
+// newStore makes a store whose commits take records under the current wrapping key alone.
+func newStore(engine kv.Engine, rand io.Reader, secrets *Secrets) (store, error) {
+	w, err := newWrapping(secrets.Wrapping, secrets.Current)
+	if err != nil {
+		return store{}, err
+	}
+	s := &seals{}
+	s.now.Store(w)
+	return store{engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s}, nil
+}
+
+// seals is the wrapping keys, which change while others work with them.
+type seals struct {
+	now atomic.Pointer[wrapping]
+	mu  sync.RWMutex // held by each commit, and by who changes now
+}
+
+// swap puts others in the place of the keys. On return every commit that the engine has yet to be given is under the new ones.
+func (s *seals) swap(next *wrapping) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.now.Load()
+	next.former, next.formerUntil = maps.Clone(was.keys), time.Now().Add(formerTime)
+	s.now.Store(next)
+}
+
+// guard is an engine that refuses, as a conflict, what was sealed before the wrapping key was changed and comes to be committed
+// after it. So no record can appear under a key that is about to be removed, and who meets with the conflict seals anew.
+type guard struct {
+	kv.Engine
+	seals *seals
+}
+
+func (g *guard) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) (kv.Version, error) {
+	g.seals.mu.RLock()
+	defer g.seals.mu.RUnlock()
+	current := g.seals.now.Load().current
+	for i := range writes {
+		if w := &writes[i]; !w.Delete && w.Key[0] != spaceMeta {
+			if id, ok := sealedUnder(w.Value); ok && id != current {
+				return 0, fmt.Errorf("%w: the wrapping key has changed", kv.ErrConflict)
+			}
+		}
+	}
+	return g.Engine.Commit(ctx, reads, writes)
 }
 
 // init writes the record that says whose store it is, or checks it.

@@ -86,9 +86,12 @@ func Inspect(ctx context.Context, engine kv.Engine, secrets *Secrets) (Inspectio
 	if format < Format {
 		secrets = nil
 	}
-	in := inspector{Inspection: Inspection{Opened: secrets != nil}, store: store{engine: engine}}
-	if secrets != nil {
-		in.store.secrets = *secrets
+	in := inspector{Inspection: Inspection{Opened: secrets != nil}}
+	if secrets == nil {
+		secrets = new(Secrets) // which nothing is opened with
+	}
+	if in.store, err = newStore(engine, nil, secrets); err != nil {
+		return in.Inspection, err
 	}
 	var start []byte
 	for {
