@@ -34,13 +34,14 @@ var rooms = map[string]struct{ ours, others string }{
 	"kv":          {},
 	"kv/pebblekv": {"kv", "github.com/cockroachdb/pebble/v2"},
 
-	"internal/account": {"kv credential token", "golang.org/x/crypto"},
+	"internal/network": {},
+	"internal/account": {"kv credential token internal/network", "golang.org/x/crypto"},
 	"internal/backup":  {"internal/account kv/pebblekv", ""},
 	"internal/keyfile": {"", "filippo.io/age"},
 	"internal/admin":   {"internal/account", "golang.org/x/sys"},
 	"client/store":     {"", "github.com/gofrs/flock"},
 
-	"server":           {"wire noiseconn credential internal/account", ""},
+	"server":           {"wire noiseconn credential internal/account internal/network", ""},
 	"internal/metrics": {"kv server", "github.com/prometheus/client_golang"},
 	"client":           {"wire noiseconn credential client/store", ""},
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/ed25519"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func Limits() map[string]int {
 		"AuthStart on a connection":                  maxStarts,
 		"bytes before login, from the client":        maxLoginBytes,
 		"Denied on a connection":                     maxDenied,
-		"logged-in connections of an account":        defaultEach,
+		"logged-in connections of an account":        DefaultMaxPerAccount,
 		"idle after login":                           seconds(idleTime),
 		"connection life":                            seconds(connectionLife),
 		"server's write of one answer":               seconds(writeTime),
@@ -67,4 +68,17 @@ func NewNode(identity ed25519.PrivateKey) func(*testing.T, time.Time) ([32]byte,
 		}
 		return static.Public, certificate
 	}
+}
+
+// Check says whether the penalties can be a server's.
+func (p Penalties) Check() error { return p.check() }
+
+// NewPenalties returns penalties with room for as many networks: what counts an offence, what says whether an address is cut off, and
+// how many networks are remembered.
+func NewPenalties(rules Penalties, room int) (charge func(netip.Addr, Offence), cut func(netip.Addr) bool, size func() int) {
+	var p penalties
+	p.init()
+	p.max = room
+	p.set(rules)
+	return func(a netip.Addr, o Offence) { p.charge(a, o) }, func(a netip.Addr) bool { c, _ := p.cutOff(a); return c }, func() int { return len(p.of) }
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"maps"
-	"net/netip"
 	"sync"
 
 	"github.com/authsrv/authsrv/internal/account"
@@ -13,22 +12,21 @@ import (
 type live struct {
 	mu       sync.Mutex
 	sessions map[account.ID]map[*session]*account.Session
-	crowds   map[netip.Prefix]int
+	crowds   crowds
 	n        int // of all accounts
 	max      int
 	each     int // of one account
 }
 
-func (l *live) init(each int) {
-	l.sessions, l.crowds = make(map[account.ID]map[*session]*account.Session), make(map[netip.Prefix]int)
-	l.each = each
+func (l *live) init() {
+	l.sessions, l.crowds = make(map[account.ID]map[*session]*account.Session), make(crowds)
 }
 
-// resize makes room for as many, or less: nobody goes for it at once.
-func (l *live) resize(size int) {
+// resize makes room for as many, or less, and for as many of each account: nobody goes for it at once.
+func (l *live) resize(size, each int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.max = size
+	l.max, l.each = size, each
 }
 
 // join adds ss, and returns who have to go for it. Whoever joins has to check the session afterwards: what happened to it
@@ -42,7 +40,7 @@ func (l *live) join(ss *session, login *account.Session) (displaced []*session) 
 		l.sessions[login.Account] = of
 	}
 	of[ss] = login
-	l.crowds[ss.prefix]++
+	l.crowds.add(ss.networks)
 	l.n++
 	if len(of) > l.each {
 		victim := longestIdle(of)
@@ -78,7 +76,8 @@ func (l *live) shrink() *session {
 			continue
 		}
 		for ss, login := range of {
-			if n := l.crowds[ss.prefix]; n > crowd {
+			of := l.crowds.of(ss.networks)
+			if n := of.weight(); n > crowd {
 				crowd = n
 				clear(candidates)
 			} else if n < crowd {
@@ -121,9 +120,7 @@ func (l *live) remove(id account.ID, ss *session) {
 	if len(of) == 0 {
 		delete(l.sessions, id)
 	}
-	if l.crowds[ss.prefix]--; l.crowds[ss.prefix] == 0 {
-		delete(l.crowds, ss.prefix)
-	}
+	l.crowds.remove(ss.networks)
 	l.n--
 }
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"net/netip"
 	"slices"
 	"sync"
 )
@@ -18,13 +17,19 @@ type lobby struct {
 // queue is one half of the lobby. It is guarded by the lobby's mutex.
 type queue struct {
 	max    int
-	who    []*session // in the order in which they came
-	crowds map[netip.Prefix]int
+	who    []guest // in the order in which they came
+	crowds crowds
+}
+
+// guest is who waits, and the crowd that it is one of.
+type guest struct {
+	*session
+	crowd crowd
 }
 
 func (l *lobby) init() {
 	for i := range l.halves {
-		l.halves[i].crowds = make(map[netip.Prefix]int)
+		l.halves[i].crowds = make(crowds)
 	}
 }
 
@@ -68,40 +73,28 @@ func (q *queue) add(ss *session) (evicted *session) {
 		evicted = q.longest()
 		q.remove(evicted)
 	}
-	q.who = append(q.who, ss)
-	q.crowds[ss.prefix]++
+	q.who = append(q.who, guest{ss, q.crowds.add(ss.networks)})
 	return evicted
 }
 
 // longest returns who has waited for longest of the largest crowds.
 func (q *queue) longest() *session {
-	most := 0
-	for _, n := range q.crowds {
-		most = max(most, n)
+	first, most := 0, 0
+	for i := range q.who {
+		if n := q.who[i].crowd.weight(); n > most {
+			first, most = i, n
+		}
 	}
-	i := slices.IndexFunc(q.who, func(ss *session) bool { return q.crowds[ss.prefix] == most })
-	return q.who[i]
+	return q.who[first].session
 }
 
 // remove says whether ss was there.
 func (q *queue) remove(ss *session) bool {
-	i := slices.Index(q.who, ss)
+	i := slices.IndexFunc(q.who, func(g guest) bool { return g.session == ss })
 	if i < 0 {
 		return false
 	}
 	q.who = slices.Delete(q.who, i, i+1)
-	if q.crowds[ss.prefix]--; q.crowds[ss.prefix] == 0 {
-		delete(q.crowds, ss.prefix)
-	}
+	q.crowds.remove(ss.networks)
 	return true
-}
-
-// crowdOf is the network that an address counts for.
-func crowdOf(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // the zero Prefix for what is no address, such as a pipe's
-	return p
 }

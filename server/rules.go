@@ -10,12 +10,14 @@ import (
 type Rules struct {
 	MaxConnections int
 	MaxHandshakes  int
+	MaxPerAccount  int
+	Penalties      *Penalties
 	Grace          time.Duration
 }
 
 // complete fills in the defaults, and refuses what can't be.
 func (r Rules) complete() (Rules, error) {
-	if r.MaxConnections < 0 || r.MaxHandshakes < 0 || r.Grace < 0 {
+	if r.MaxConnections < 0 || r.MaxHandshakes < 0 || r.MaxPerAccount < 0 || r.Grace < 0 {
 		return r, errors.New("server: a limit is negative")
 	}
 	if r.MaxConnections == 0 {
@@ -24,10 +26,17 @@ func (r Rules) complete() (Rules, error) {
 	if r.MaxHandshakes == 0 {
 		r.MaxHandshakes = defaultLobby
 	}
+	if r.MaxPerAccount == 0 {
+		r.MaxPerAccount = DefaultMaxPerAccount
+	}
+	if r.Penalties == nil {
+		p := DefaultPenalties()
+		r.Penalties = &p
+	}
 	if r.Grace == 0 {
 		r.Grace = defaultGrace
 	}
-	return r, nil
+	return r, r.Penalties.check()
 }
 
 // Within returns the rules that so many file descriptors are enough for: less connections, where it has to be. What else the process
@@ -55,7 +64,8 @@ func (s *Server) SetRules(r Rules) error {
 	if err == nil {
 		s.rules.Store(&r)
 		s.lobby.resize(r.lobby())
-		s.live.resize(max(r.MaxConnections-r.lobby(), 1))
+		s.live.resize(max(r.MaxConnections-r.lobby(), 1), r.MaxPerAccount)
+		s.penalties.set(*r.Penalties)
 	}
 	return err
 }

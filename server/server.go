@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -28,11 +27,14 @@ type Config struct {
 
 	Logger *slog.Logger // nil: none
 
+	// What follows SetRules changes later.
+
 	// MaxPerAccount bounds the connections that are logged in to one account. Where that is reached, the one that is idle for
 	// longest gives way. 0: 64.
 	MaxPerAccount int
-
-	// These three SetRules changes later. MaxConnections bounds all connections, but for a few that are on their way out. What
+	// Penalties are for networks that offences come from. nil: DefaultPenalties.
+	Penalties *Penalties
+	// MaxConnections bounds all connections, but for a few that are on their way out. What
 	// MaxHandshakes leaves of it is for those that are logged in. Where that is reached, the one that is idle for longest gives way, of
 	// the account with the most of them, and then of the address. 0: 20,000.
 	MaxConnections int
@@ -46,8 +48,11 @@ type Config struct {
 	Rand io.Reader // nil: crypto/rand
 }
 
-// DefaultMaxConnections is Config.MaxConnections where that is 0.
-const DefaultMaxConnections = 20_000
+// What a Config has where it has 0.
+const (
+	DefaultMaxConnections = 20_000
+	DefaultMaxPerAccount  = 64
+)
 
 // Deadlines and limits of a connection (PROTOCOL 11).
 const (
@@ -62,7 +67,6 @@ const (
 	maxLoginBytes  = 8192
 	sweepEvery     = 10 * time.Minute
 	defaultLobby   = 1024
-	defaultEach    = 64
 	leastConns     = 16                       // that are worth a start
 	maxRefusals    = 64                       // at once
 	maxLeaving     = 64                       // of those that made room for others, and are being told goodbye
@@ -78,6 +82,8 @@ type Server struct {
 	lobby lobby
 	live  live
 	seen  counters
+
+	penalties penalties
 
 	open     atomic.Int64 // connections, but for those that are refused
 	requests atomic.Int64 // of all who are logged in: what session.used is of
@@ -103,9 +109,6 @@ func New(c *Config) (*Server, error) {
 	if s.c.Accounts == nil || len(s.c.Identity) != ed25519.PrivateKeySize {
 		return nil, errors.New("server: Accounts and Identity are needed")
 	}
-	if c.MaxPerAccount < 0 {
-		return nil, errors.New("server: a limit is negative")
-	}
 	if s.c.Epoch == 0 {
 		s.c.Epoch = 1
 	}
@@ -115,9 +118,10 @@ func New(c *Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
 	s.lobby.init()
-	s.live.init(cmp.Or(c.MaxPerAccount, defaultEach))
+	s.live.init()
+	s.penalties.init()
 	s.refusals, s.leaving = make(places, maxRefusals), make(places, maxLeaving)
-	if err := s.SetRules(Rules{c.MaxConnections, c.MaxHandshakes, c.Grace}); err != nil {
+	if err := s.SetRules(Rules{c.MaxConnections, c.MaxHandshakes, c.MaxPerAccount, c.Penalties, c.Grace}); err != nil {
 		return nil, err
 	}
 	s.seen.init()
@@ -172,19 +176,31 @@ func (s *Server) begin(l net.Listener) bool {
 	return true
 }
 
-// take serves one connection in a goroutine of its own, or refuses it. There is room for it, since others give way, but where more are
+// take serves one connection in a goroutine of its own, or refuses it. Of a network that is cut off, one is told from time to time and the
+// others are closed without a word: that costs as little here as can be. There is room for it, since others give way, but where more are
 // on their way out than may be, or the rules were tightened.
 func (s *Server) take(conn net.Conn) {
-	s.live.makeRoom().displace()
+	cut, tell := s.penalties.cutOff(addressOf(conn))
+	if cut {
+		s.seen.cut()
+		if !tell {
+			conn.Close()
+			return
+		}
+	} else {
+		s.live.makeRoom().displace()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	room := s.open.Load() < int64(s.rules.Load().MaxConnections+leeway)
+	room := !cut && s.open.Load() < int64(s.rules.Load().MaxConnections+leeway)
 	switch {
 	case s.closed:
 		conn.Close()
 		return
 	case !room:
-		s.seen.handshake(wire.CodeOverloaded.Name())
+		if !cut {
+			s.seen.handshake(wire.CodeOverloaded.Name())
+		}
 		if !s.refusals.take() {
 			conn.Close()
 			return

@@ -13,19 +13,20 @@ import (
 	"time"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/network"
 	"github.com/authsrv/authsrv/noiseconn"
 	"github.com/authsrv/authsrv/wire"
 )
 
 // session is one connection. Only its own goroutine uses what is not said to be shared.
 type session struct {
-	server  *Server
-	raw     net.Conn
-	conn    *noiseconn.Conn // after the handshake
-	log     *slog.Logger
-	began   time.Time
-	prefix  netip.Prefix // of the peer's address
-	channel account.Channel
+	server   *Server
+	raw      net.Conn
+	conn     *noiseconn.Conn // after the handshake
+	log      *slog.Logger
+	began    time.Time
+	networks network.Networks // of the peer's address
+	channel  account.Channel
 
 	state   state
 	attempt *account.Attempt // the nonce that is alive, if any
@@ -34,6 +35,7 @@ type session struct {
 	goodbye wire.Code        // why a handler ends the connection
 
 	frames, starts, denied, bytes int    // counted up to their limits
+	judged                        bool   // it was of use, or was held against its network
 	out                           []byte // the answer being written
 
 	shaken atomic.Bool  // shared: the handshake is done
@@ -68,12 +70,22 @@ func on[M any](parse func([]byte) (M, error), handle func(*session, context.Cont
 
 func newSession(s *Server, conn net.Conn) *session {
 	ss := &session{server: s, raw: conn, began: time.Now()}
-	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		ss.channel.Address = a.Addr().Unmap()
-	}
-	ss.prefix = crowdOf(ss.channel.Address)
+	ss.channel.Address = addressOf(conn)
+	ss.networks = network.Of(ss.channel.Address)
 	ss.log = s.c.Logger.With("peer", conn.RemoteAddr().String())
 	return ss
+}
+
+// addressOf returns the address of the peer, without a port; the zero Addr where there is none, as of a pipe.
+func addressOf(conn net.Conn) netip.Addr {
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	a, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap()
 }
 
 // serve leads the connection from its first byte to its last.
@@ -81,12 +93,14 @@ func (ss *session) serve(ctx context.Context) {
 	defer ss.raw.Close()
 	ss.server.lobby.enter(ss).evict()
 	defer ss.server.lobby.leave(ss)
+	defer ss.dismiss()
 	ss.raw.SetWriteDeadline(ss.began.Add(handshakeTime))
 	ss.setReadDeadline(ss.began.Add(handshakeTime))
 	payload, err := ss.handshake(ctx)
 	ss.server.seen.handshake(ss.handshakeOutcome(err))
 	if err != nil {
 		ss.log.Debug("handshake failed", "error", err)
+		ss.judge(err)
 		return
 	}
 	ss.server.lobby.shaken(ss).evict()
@@ -233,6 +247,8 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 	if ss.state = row.then; err != nil {
 		ss.state = row.other
 		answer = ss.refusal(e, msg, before, err)
+	} else if before != start || ss.state == ready { // to have asked for a challenge is of no use by itself
+		ss.judged = true
 	}
 	if before != ready && ss.state == ready {
 		ss.admit()
@@ -254,6 +270,7 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 // violation counts a message that ends the connection. Anybody can send those: only who is logged in gets a line that is seen.
 func (ss *session) violation(what string, in state, e event) {
 	ss.server.seen.violation()
+	ss.offend(Violation)
 	level := slog.LevelDebug
 	if in == ready {
 		level = slog.LevelInfo
@@ -285,6 +302,12 @@ func (ss *session) refusal(e event, msg []byte, in state, err error) message {
 	}
 	if in != ready {
 		ss.denied++
+		switch d.Code {
+		case wire.CodeDenied, wire.CodeCodeRefused, wire.CodeSessionMalformed:
+			ss.offend(Refused)
+		default:
+			ss.judged = true // it was told why, which is of use
+		}
 		return &d
 	}
 	if d.Code == wire.CodeDenied {
@@ -335,6 +358,7 @@ func (ss *session) next() []byte {
 		ss.end(wire.CodeLimit)
 	} else {
 		ss.log.Debug("disconnect", "state", ss.state.String(), "error", err)
+		ss.judge(err)
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ type Stats struct {
 	Handshakes  map[string]uint64    // by outcome
 	Attempts    map[Attempt]uint64   // to log in, to register, to resume, and operations
 	Requests    map[string]Histogram // how long they took, by the type of the message
+	Offences    map[string]uint64    // that cost something, by their name
+	Penalized   int                  // networks that are cut off now
+	CutOff      uint64               // connections of such networks
 	Evictions   uint64               // from the lobby
 	Displaced   uint64               // that were logged in, and made room for others
 	Violations  uint64               // messages that ended a connection
@@ -40,10 +43,15 @@ type Histogram struct {
 
 // Stats returns a copy. It costs what a scrape may cost.
 func (s *Server) Stats() Stats {
-	all := Stats{Connections: s.Connections(), LoggedIn: s.live.count()}
+	all := Stats{Connections: s.Connections(), LoggedIn: s.live.count(), Penalized: s.penalties.count()}
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
 	all.Evictions, all.Displaced, all.Violations = s.seen.evictions, s.seen.displaced, s.seen.violations
+	all.CutOff = s.seen.cutOff
+	all.Offences = make(map[string]uint64, Offences)
+	for o, n := range s.seen.offences {
+		all.Offences[Offence(o).String()] = n
+	}
 	all.Handshakes, all.Attempts = maps.Clone(s.seen.handshakes), maps.Clone(s.seen.attempts)
 	all.Requests = make(map[string]Histogram, len(s.seen.requests))
 	for t, h := range s.seen.requests {
@@ -58,6 +66,8 @@ type counters struct {
 	handshakes map[string]uint64
 	attempts   map[Attempt]uint64
 	requests   map[wire.Type]*Histogram
+	offences   [Offences]uint64
+	cutOff     uint64
 	evictions  uint64
 	displaced  uint64
 	violations uint64
@@ -96,6 +106,18 @@ func (c *counters) violation() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.violations++
+}
+
+func (c *counters) offence(o Offence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offences[o]++
+}
+
+func (c *counters) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cutOff++
 }
 
 // request counts a message that has a row in the state table, so that there are only so many types.

@@ -15,6 +15,7 @@ import (
 	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/keyfile"
 	"github.com/authsrv/authsrv/kv/pebblekv"
+	"github.com/authsrv/authsrv/server"
 )
 
 // adminStopTime is how long operations that are under way may take when the server stops.
@@ -156,15 +157,16 @@ func (f folder) size() (total int64, err error) {
 }
 
 // running makes the operation that says how a server is.
-func (f folder) running(address string, connections func() int) func(context.Context) (*admin.Status, error) {
+func (f folder) running(address string, stats func() server.Stats) func(context.Context) (*admin.Status, error) {
 	started := time.Now()
 	return func(ctx context.Context) (*admin.Status, error) {
 		s, err := f.status(ctx)
 		if err != nil {
 			return nil, err
 		}
-		n := connections()
-		s.Running, s.PID, s.Address, s.Connections = true, os.Getpid(), address, &n
+		now := stats()
+		s.Running, s.PID, s.Address = true, os.Getpid(), address
+		s.Connections, s.LoggedIn, s.Penalized, s.CutOff = &now.Connections, &now.LoggedIn, &now.Penalized, &now.CutOff
 		s.Started, s.Uptime = started.UTC().Truncate(time.Second), int64(time.Since(started).Seconds())
 		return s, nil
 	}

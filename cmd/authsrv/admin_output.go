@@ -97,6 +97,12 @@ func describeStatus(s *admin.Status) string {
 	if s.Connections != nil {
 		fmt.Fprintf(&text, "connections: %d\n", *s.Connections)
 	}
+	if s.LoggedIn != nil {
+		fmt.Fprintf(&text, "logged in: %d\n", *s.LoggedIn)
+	}
+	if s.Penalized != nil && s.CutOff != nil {
+		fmt.Fprintf(&text, "networks cut off: %d now, %d connections since the start\n", *s.Penalized, *s.CutOff)
+	}
 	fmt.Fprintf(&text, "data folder: %s\nsize: %s\n", s.Data, byteCount(s.DataBytes))
 	return text.String()
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
+	"github.com/authsrv/authsrv/server"
 )
 
 func TestExplainStore(t *testing.T) {
@@ -159,5 +161,28 @@ func TestStorageFails(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Fatal("the server goes on")
+	}
+}
+
+func TestParsePenalties(t *testing.T) {
+	ours := server.DefaultPenalties()
+	ours.Exempt = nil
+	more := ours
+	more.Costs[server.Garbage], more.Costs[server.Refused], more.Most = 10*time.Second, 0, time.Hour
+	for text, want := range map[string]server.Penalties{"on": ours, "off": {}, "garbage:10s, refused:0s,most:1h": more} {
+		s := settings{penalties: server.Penalties{Least: 1}}
+		if err := parsePenalties(&s, text); err != nil || !reflect.DeepEqual(s.penalties, want) {
+			t.Errorf("%s: %+v, %v", text, s.penalties, err)
+		}
+	}
+	var s settings
+	for text, want := range map[string]int{"127.0.0.0/8,::1/128": 2, "192.0.2.7, 2001:db8::7": 2, "none": 0} {
+		if err := parseExempt(&s, text); err != nil || len(s.exempt) != want {
+			t.Errorf("%s: %v, %v", text, s.exempt, err)
+		}
+	}
+	fallback := settingOf("penalty_exempt").fallback
+	if err := parseExempt(&s, fallback); err != nil || !reflect.DeepEqual(s.exempt, server.DefaultPenalties().Exempt) {
+		t.Errorf("%s is not what a server exempts by itself", fallback)
 	}
 }

@@ -12,7 +12,11 @@ func (s *settings) accountRules() account.Rules {
 }
 
 func (s *settings) serverRules() server.Rules {
-	return server.Rules{MaxConnections: s.maxConnections, MaxHandshakes: s.maxLobby, Grace: s.grace}
+	p := s.penalties
+	p.Exempt = s.exempt
+	return server.Rules{
+		MaxConnections: s.maxConnections, MaxHandshakes: s.maxLobby, MaxPerAccount: s.maxPerAccount, Penalties: &p, Grace: s.grace,
+	}
 }
 
 // reload takes over what has changed in the configuration and can be changed while connections go on. Of an error nothing comes

@@ -192,7 +192,7 @@ func (r *instance) abandoned() bool {
 func (r *instance) serveAdmin(address net.Addr) (stop func()) {
 	f := r.config.folder
 	return serveAdmin(f, r.log, &admin.Operations{
-		Accounts: r.accounts, Identity: identityOf(r.keys), Status: f.running(address.String(), r.server.Connections), Checkpoint: f.checkpointer(r.engine),
+		Accounts: r.accounts, Identity: identityOf(r.keys), Status: f.running(address.String(), r.server.Stats), Checkpoint: f.checkpointer(r.engine),
 	})
 }
 
@@ -220,7 +220,8 @@ func (r *instance) newServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.MaxConnections, c.MaxHandshakes, c.Grace = limits.MaxConnections, limits.MaxHandshakes, limits.Grace
+	c.MaxConnections, c.MaxHandshakes, c.MaxPerAccount = limits.MaxConnections, limits.MaxHandshakes, limits.MaxPerAccount
+	c.Penalties, c.Grace = limits.Penalties, limits.Grace
 	c.Logger = r.log
 	if r.server, err = server.New(&c); err != nil {
 		return local(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/server"
 )
 
 // settings are what the configuration says, by its types.
@@ -27,6 +29,9 @@ type settings struct {
 	auditRetention           time.Duration
 	registrationLimit        int // a minute, from one address; 0: none
 	maxConnections, maxLobby int
+	maxPerAccount            int
+	penalties                server.Penalties // but for what is exempt
+	exempt                   []netip.Prefix
 	grace                    time.Duration
 	http                     string // "": off
 	logFormat                string
@@ -87,6 +92,12 @@ var table = []setting{
 		reload: true, parse: func(s *settings, text string) (err error) { s.maxConnections, err = count(text, 1, 1_000_000); return }},
 	{key: "max_handshakes", value: "N", help: "at most `N` connections that are not logged in", fallback: "1024",
 		reload: true, parse: func(s *settings, text string) (err error) { s.maxLobby, err = count(text, 2, 1_000_000); return }},
+	{key: "max_per_account", value: "N", help: "at most `N` connections that are logged in to one account", fallback: "64",
+		reload: true, parse: func(s *settings, text string) (err error) { s.maxPerAccount, err = count(text, 1, 1_000_000); return }},
+	{key: "penalties", value: "LIST", help: "what offences cost their network, `LIST` is on, off or such as garbage:5s,least:30s", fallback: "on",
+		reload: true, parse: parsePenalties},
+	{key: "penalty_exempt", value: "LIST", help: "no penalties for the networks in `LIST`, or none", fallback: "127.0.0.0/8,::1/128",
+		reload: true, parse: parseExempt},
 	{key: "grace", value: "TIME", help: "a stop lets logins that have begun go on for `TIME`", fallback: "5s",
 		reload: true, parse: func(s *settings, text string) (err error) {
 			s.grace, err = duration(text, time.Second, 10*time.Minute)
@@ -184,6 +195,64 @@ func parseRegistration(s *settings, text string) error {
 func parsePolicy(s *settings, text string) (err error) {
 	if s.policy, err = credential.ParsePolicy(text); err != nil {
 		return fmt.Errorf("%q is not strength, classes or length:N with N of %d to %d", text, credential.PasswordMin, credential.PasswordMax)
+	}
+	return nil
+}
+
+// parsePenalties takes the defaults, and what is given in their place.
+func parsePenalties(s *settings, text string) error {
+	if s.penalties = (server.Penalties{}); text == off {
+		return nil
+	}
+	s.penalties = server.DefaultPenalties()
+	s.penalties.Exempt = nil
+	if text == "on" {
+		return nil
+	}
+	seen := make(map[string]bool)
+	for item := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(item), ":")
+		if seen[name] {
+			return fmt.Errorf("%q is there twice", name)
+		}
+		seen[name] = true
+		d, err := duration(value, 0, 24*time.Hour)
+		offence, known := server.OffenceOf(name)
+		switch {
+		case !known && name != "least" && name != "most":
+			return fmt.Errorf("%q is not on, off, or NAME:TIME,… with the names garbage, timeout, violation, refused, dropped, least and most", text)
+		case err != nil:
+			return fmt.Errorf("%s: %w", name, err)
+		case known:
+			s.penalties.Costs[offence] = d
+		case d == 0:
+			return fmt.Errorf("%s is no time", name)
+		case name == "least":
+			s.penalties.Least = d
+		default:
+			s.penalties.Most = d
+		}
+	}
+	if s.penalties.Most < s.penalties.Least {
+		return fmt.Errorf("most is %v, which is less than least, %v", s.penalties.Most, s.penalties.Least)
+	}
+	return nil
+}
+
+func parseExempt(s *settings, text string) error {
+	if s.exempt = nil; text == "none" {
+		return nil
+	}
+	for item := range strings.SplitSeq(text, ",") {
+		item = strings.TrimSpace(item)
+		p, err := netip.ParsePrefix(item)
+		if a, addressErr := netip.ParseAddr(item); addressErr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("%q is not none, or networks such as 192.0.2.0/24,2001:db8::/32", item)
+		}
+		s.exempt = append(s.exempt, p)
 	}
 	return nil
 }

@@ -14,6 +14,9 @@ type Status struct {
 	Uptime      int64     `json:"uptime,omitempty"` // seconds
 	Address     string    `json:"address,omitempty"`
 	Connections *int      `json:"connections,omitempty"` // of clients, logged in or not
+	LoggedIn    *int      `json:"logged_in,omitempty"`
+	Penalized   *int      `json:"penalized,omitempty"` // networks that are cut off now
+	CutOff      *uint64   `json:"cut_off,omitempty"`   // connections of such networks, since the start
 	Data        string    `json:"data"`
 	DataBytes   int64     `json:"data_bytes"`
 }

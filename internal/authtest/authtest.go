@@ -33,7 +33,7 @@ const Address = "auth.test:7022"
 // CheapKDF is the least that clients accept: tests log in often.
 var CheapKDF = credential.KDF{Algorithm: 1, Time: 2, MemoryKiB: 19456, Lanes: 1}
 
-// Options change what New starts. The zero value is the default, with CheapKDF and any number of registrations.
+// Options change what New starts. The zero value is the default, with CheapKDF, any number of registrations, and no penalties.
 type Options struct {
 	Account  account.Config // without Engine, Secrets and Tokens, which New makes
 	Server   server.Config  // without Accounts and Identity; a nil Logger is the Server's Log
@@ -95,6 +95,9 @@ func Start(o Options) (*Server, error) {
 		return nil, err
 	}
 	c := o.Server
+	if c.Penalties == nil {
+		c.Penalties = &server.Penalties{} // none: tests do wrong often, from one address
+	}
 	c.Accounts = s.Accounts
 	c.Identity = Identity(o.Identity)
 	if c.Logger == nil {

@@ -22,6 +22,11 @@ var (
 	handshakes  = describe("handshakes_total", "Handshakes, by outcome.", "outcome")
 	throttled   = describe("throttled_total", "Attempts of any kind that came too early for their name or address.")
 	evictions   = describe("lobby_evictions_total", "Connections that were not logged in and made room for others.")
+	displaced   = describe("displaced_total", "Connections that were logged in and made room for others.")
+	violations  = describe("violations_total", "Messages that ended their connection.")
+	offences    = describe("offences_total", "What cost its network something, by kind.", "offence")
+	networksCut = describe("networks_cut_off", "Networks that are cut off.")
+	cutOff      = describe("connections_cut_off_total", "Connections of networks that were cut off.")
 	requests    = describe("request_duration_seconds", "Time from a message to its answer, by the type of the message.", "message")
 	operations  = describe("operations_total", "Operations of who is logged in, by operation and outcome.", "operation", "outcome")
 	storeBytes  = describe("store_bytes", "Size of the files of the store.")
@@ -41,7 +46,8 @@ type collector struct {
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{connections, loggedIn, handshakes, throttled, evictions, requests, operations, storeBytes} {
+	for _, d := range []*prometheus.Desc{connections, loggedIn, handshakes, throttled, evictions, displaced, violations, offences, networksCut, cutOff, requests,
+		operations, storeBytes} {
 		ch <- d
 	}
 	for _, d := range attempts {
@@ -57,7 +63,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(connections, float64(s.Connections))
 	gauge(loggedIn, float64(s.LoggedIn))
+	gauge(networksCut, float64(s.Penalized))
 	counter(evictions, s.Evictions)
+	counter(displaced, s.Displaced)
+	counter(violations, s.Violations)
+	counter(cutOff, s.CutOff)
+	for offence, n := range s.Offences {
+		counter(offences, n, offence)
+	}
 	withSuccess(s.Handshakes, "success")
 	for outcome, n := range s.Handshakes {
 		counter(handshakes, n, outcome)

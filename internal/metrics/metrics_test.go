@@ -27,7 +27,8 @@ func everything() server.Stats {
 	h.Buckets[0], h.Buckets[2], h.Buckets[len(h.Buckets)-1] = 1, 2, 4
 	h.Count, h.Sum = 7, 60.5
 	return server.Stats{
-		Connections: 9, LoggedIn: 3, Evictions: 2,
+		Connections: 9, LoggedIn: 3, Evictions: 2, Displaced: 5, Violations: 6, Penalized: 7, CutOff: 8,
+		Offences:   map[string]uint64{"garbage": 4},
 		Handshakes: map[string]uint64{"success": 5, "timeout": 1},
 		Attempts: map[server.Attempt]uint64{
 			{What: "login", Outcome: "throttled"}: 3, {What: "register", Outcome: "name-taken"}: 1,
@@ -54,6 +55,8 @@ func TestMetrics(t *testing.T) {
 	text := scrape(t, m)
 	for _, line := range []string{
 		"authsrv_connections 9", "authsrv_connections_logged_in 3", "authsrv_lobby_evictions_total 2",
+		"authsrv_displaced_total 5", "authsrv_violations_total 6", "authsrv_networks_cut_off 7", "authsrv_connections_cut_off_total 8",
+		`authsrv_offences_total{offence="garbage"} 4`,
 		`authsrv_handshakes_total{outcome="timeout"} 1`,
 		`authsrv_logins_total{outcome="success"} 0`, `authsrv_logins_total{outcome="throttled"} 3`,
 		`authsrv_registrations_total{outcome="name-taken"} 1`, `authsrv_resumes_total{outcome="success"} 0`,
