@@ -219,7 +219,8 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 			}
 		}
 		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
-		return judge(a, alive, real, good, &r), nil
+		same := id == a.account // and not one that was registered anew meanwhile, perhaps with the same password and so the same key
+		return judge(a, alive && same, real, good, &r), nil
 	}, func(tx *kv.Tx) (ID, ID, error) {
 		if err := s.greet(ctx, tx, a, id); err != nil {
 			return id, ID{}, err
