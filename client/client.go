@@ -42,6 +42,8 @@ type Config struct {
 
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error) // nil: a net.Dialer
 	Rand   io.Reader                                                            // nil: crypto/rand
+
+	derive func(password []byte, realm [16]byte, name string, salt [16]byte, kdf credential.KDF) (*credential.Key, error) // credential.Derive
 }
 
 // A Client is a connection to a server, to register, log in or resume on. After an error it can be used again: where
@@ -78,6 +80,9 @@ func Dial(ctx context.Context, address string, config *Config) (*Client, error) 
 	}
 	if c.c.Rand == nil {
 		c.c.Rand = rand.Reader
+	}
+	if c.c.derive == nil {
+		c.c.derive = credential.Derive
 	}
 	if c.c.Dialer == nil {
 		c.c.Dialer = (&net.Dialer{}).DialContext

@@ -60,7 +60,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 	if err := c.checkParameters(name, challenge.KDF, challenge.Salt); err != nil {
 		return nil, err
 	}
-	key, err := credential.Derive(password, c.hello.RealmID, name, challenge.Salt, credential.KDF(challenge.KDF))
+	key, err := c.c.derive(password, c.hello.RealmID, name, challenge.Salt, credential.KDF(challenge.KDF))
 	if err != nil {
 		return nil, err
 	}

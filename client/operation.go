@@ -50,7 +50,7 @@ func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*o
 			return nil, err
 		}
 	}
-	if op.key, err = credential.Derive(prepared, c.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.KDF)); err != nil {
+	if op.key, err = c.c.derive(prepared, c.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.KDF)); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -92,7 +92,7 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	if err := checkPassword(ch.Policy, s.name, prepared); err != nil {
 		return err
 	}
-	key, err := credential.Derive(prepared, s.client.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.NewKDF))
+	key, err := s.client.c.derive(prepared, s.client.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.NewKDF))
 	if err != nil {
 		return err
 	}

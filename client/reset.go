@@ -116,7 +116,7 @@ func (c *Client) newKey(ctx context.Context, start *wire.AuthStart, name string,
 	if err := checkPassword(p.Policy, name, password); err != nil {
 		return p, nil, err
 	}
-	key, err := credential.Derive(password, c.hello.RealmID, name, p.Salt, credential.KDF(p.KDF))
+	key, err := c.c.derive(password, c.hello.RealmID, name, p.Salt, credential.KDF(p.KDF))
 	return p, key, err
 }
 
