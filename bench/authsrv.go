@@ -113,7 +113,7 @@ func ourPeer() *peer {
 				return nil, err
 			}
 			crowd := newCrowd(folder.address, folder.fingerprint, e.accounts, e.accounts)
-			return &running{process: folder.process, login: closing(crowd.hold), hold: crowd.hold}, nil
+			return &running{process: folder.process, login: closing(crowd.hold), hold: crowd.hold, crowd: crowd}, nil
 		},
 	}
 }

@@ -85,7 +85,7 @@ func why(err error) string {
 	if errors.As(err, &missing) {
 		return missing.Error()
 	}
-	return "failed: " + strings.Join(strings.Fields(err.Error()), " ")
+	return "failed: " + shorten(strings.Join(strings.Fields(err.Error()), " "), 150)
 }
 
 func (r *floorRow) fill(floors []*floor) {
@@ -150,8 +150,8 @@ func (c *comparison) ours() *row {
 	return nil
 }
 
-// table is the comparison as Markdown.
-func (c *comparison) table() string {
+// String is the comparison as Markdown.
+func (c *comparison) String() string {
 	t := newTable("server", "logins/s", "server CPU a login", "p50", "p99", "p99.9", "resident", "an idle connection", "CPU, × ours", "logins/s, ours ×")
 	ours := c.ours()
 	for _, r := range c.Rows {

@@ -93,3 +93,10 @@ func enroll(ctx context.Context, s *account.Service, u *user) error {
 	v := account.Verifier{KDF: c.KDF, PublicKey: u.public(), ServerKey: u.serverKey}
 	return s.FinishRegister(ctx, a, v, digest, u.prove("new-key-proof", sum))
 }
+
+// newCounter counts up from a number, for several at once.
+func newCounter(from int) func() int {
+	var n atomic.Int64
+	n.Store(int64(from))
+	return func() int { return int(n.Add(1) - 1) }
+}

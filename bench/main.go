@@ -71,18 +71,30 @@ func parse(args []string, stderr io.Writer) (o *options, err error) {
 	return o, nil
 }
 
+// The modes, which are the first argument. None is logins.
+const (
+	modeLogins = ""
+	modeScale  = "scale"
+	modeAll    = "all"
+)
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 {
-		switch args[0] {
-		case "serve":
-			return serveHidden(args[1:])
-		}
+	mode := modeLogins
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		mode, args = args[0], args[1:]
+	}
+	switch mode {
+	case modeLogins, modeScale, modeAll:
+	case "micro":
+		return micro(ctx, args, stdout, stderr)
+	case "fill":
+		return fillCommand(ctx, args, stderr)
+	case "serve":
+		return serveHidden(args)
+	default:
+		return fmt.Errorf("unknown command %q: there are scale, micro, all and fill; none compares logins", mode)
 	}
 	o, err := parse(args, stderr)
-	if err != nil {
-		return err
-	}
-	peers, err := chosen(o.only)
 	if err != nil {
 		return err
 	}
@@ -92,15 +104,63 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer remove()
 	plan := &plan{rounds: o.rounds, time: o.time, clients: o.clients, fraction: 0.7, idle: 1}
+	sizes, idle := []int{1_000, 100_000, 1_000_000}, idleWanted
 	if o.quick {
-		plan.idle = 10
+		plan.idle, sizes, idle = 10, []int{500, 5_000}, 800
 	}
 	r := &report{Machine: describe(env.dir)}
-	if r.Logins, err = compare(ctx, env, plan, peers, stderr); err != nil {
-		return err
+	if mode != modeScale {
+		if err := r.compare(ctx, env, plan, o.only, stderr); err != nil {
+			return err
+		}
+	}
+	if mode != modeLogins {
+		if r.Scale, err = scale(ctx, env, plan, sizes, idle, stderr); err != nil {
+			return err
+		}
 	}
 	r.Machine.after()
 	return r.write(o, stdout)
+}
+
+// compare lets all the chosen peers take their turns, with logins and with small requests.
+func (r *report) compare(ctx context.Context, env *environment, plan *plan, only string, progress io.Writer) error {
+	peers, err := chosen(only)
+	if err != nil {
+		return err
+	}
+	var logins []*peer
+	var requests []*requestPeer
+	for _, p := range peers {
+		if p.start != nil {
+			logins = append(logins, p)
+		}
+		for _, q := range requestPeers(peers) {
+			if q.of == p.name {
+				requests = append(requests, q)
+			}
+		}
+	}
+	if r.Logins, err = compare(ctx, env, plan, logins, progress); err != nil {
+		return err
+	}
+	if r.Requests, err = compareRequests(ctx, env, plan, requests, progress); err != nil {
+		return err
+	}
+	for _, p := range peers {
+		if p.name != "authsrv" {
+			continue
+		}
+		s, err := p.start(ctx, env)
+		if err != nil {
+			return err
+		}
+		r.Client, err = measureClient(ctx, s.crowd.address, s.crowd.fingerprint, 2*plan.rounds+1)
+		if err := errors.Join(err, s.Stop()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // allPeers are the peers in the order of the table.
@@ -109,6 +169,13 @@ func allPeers() []*peer {
 		ourPeer(),
 		tlsPeer("tls", "bare TLS 1.3 (crypto/tls), default curves"),
 		tlsPeer("tls-x25519", "bare TLS 1.3 (crypto/tls), X25519 alone", tls.X25519),
+		sshPeer(),
+		postgresPeer(false),
+		postgresPeer(true),
+		opensshPeer(false),
+		opensshPeer(true),
+		pocketbasePeer(),
+		{name: "redis"}, // only for small requests
 	}
 }
 
@@ -176,14 +243,47 @@ func newEnvironment(o *options) (*environment, func(), error) {
 
 // A report is all that was measured in a run.
 type report struct {
-	Machine *machine    `json:"machine"`
-	Logins  *comparison `json:"logins,omitempty"`
+	Machine  *machine      `json:"machine"`
+	Logins   *comparison   `json:"logins,omitempty"`
+	Requests []*requestRow `json:"requests,omitempty"`
+	Client   *clientRow    `json:"client,omitempty"`
+	Scale    *scaling      `json:"scale,omitempty"`
+}
+
+func (r *report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", r.Machine)
+	if r.Logins != nil {
+		fmt.Fprintf(&b, "\n%s", r.Logins)
+	}
+	if len(r.Requests) > 0 {
+		fmt.Fprintf(&b, "\n%s", requestTable(r.Requests))
+	}
+	if r.Client != nil {
+		fmt.Fprintf(&b, "\n%s", r.Client)
+	}
+	if r.Scale != nil {
+		fmt.Fprintf(&b, "\n%s", r.Scale)
+	}
+	return b.String()
+}
+
+func (r *report) panels() (all []panel) {
+	if r.Logins != nil {
+		all = append(all, r.Logins.panels()...)
+	}
+	if len(r.Requests) > 0 {
+		all = append(all, requestPanel(r.Requests))
+	}
+	if r.Scale != nil {
+		all = append(all, r.Scale.panels()...)
+	}
+	return all
 }
 
 func (r *report) write(o *options, stdout io.Writer) error {
-	fmt.Fprintf(stdout, "%s\n", r.Machine)
-	if r.Logins != nil {
-		fmt.Fprintf(stdout, "\n%s", r.Logins.table())
+	if _, err := io.WriteString(stdout, r.String()); err != nil {
+		return err
 	}
 	if o.json != "" {
 		text, err := json.MarshalIndent(r, "", "  ")
@@ -194,18 +294,36 @@ func (r *report) write(o *options, stdout io.Writer) error {
 			return err
 		}
 	}
+	if o.svg != "" {
+		return os.WriteFile(o.svg, []byte(plot("authsrv, measured "+r.Machine.Time.Format("2006-01-02"), r.panels())), 0o644)
+	}
 	return nil
+}
+
+// fillCommand makes accounts in the folder of a server that does not run.
+func fillCommand(ctx context.Context, args []string, stderr io.Writer) error {
+	f := flag.NewFlagSet("bench fill", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	data := f.String("data", "", "the data `DIR`, made by authsrv init")
+	accounts := f.Int("accounts", 0, "how many, from user0 on")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if *data == "" || *accounts < 1 || f.NArg() > 0 {
+		return errors.New("usage: bench fill --data DIR --accounts N")
+	}
+	return fill(ctx, *data, 0, *accounts)
 }
 
 // serveHidden is this program as a server of its own.
 func serveHidden(args []string) error {
-	if len(args) == 1 {
-		switch args[0] {
-		case "tls":
-			return serveTLS(nil)
-		case "tls-x25519":
-			return serveTLS([]tls.CurveID{tls.X25519})
-		}
+	switch {
+	case len(args) == 1 && args[0] == "tls":
+		return serveTLS(nil)
+	case len(args) == 1 && args[0] == "tls-x25519":
+		return serveTLS([]tls.CurveID{tls.X25519})
+	case len(args) == 2 && args[0] == "ssh":
+		return serveSSH(args[1])
 	}
 	return fmt.Errorf("no server is called %q", args)
 }

@@ -25,6 +25,7 @@ type running struct {
 	login operation                           // on a connection of its own, which is closed
 	hold  func(worker int) (io.Closer, error) // a login whose connection stays
 	close func() error                        // what is to be done when it has stopped; nil: nothing
+	crowd *crowd                              // of our server
 }
 
 // environment is where a run takes place.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -93,7 +94,7 @@ func memoryOf(root int) (bytes int64, err error) {
 	}
 	for _, s := range all {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.pid))
-		if errors.Is(err, os.ErrNotExist) || err == nil && len(text) == 0 {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) || err == nil && len(text) == 0 {
 			continue // it has ended since
 		}
 		if err != nil {

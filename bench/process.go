@@ -24,7 +24,7 @@ type process struct {
 }
 
 // startTime bounds how long a server may take until it answers.
-const startTime = 90 * time.Second
+const startTime = time.Minute
 
 // launch starts a server in a process group of its own, so that an interrupt reaches the bench alone, which then stops it.
 func launch(dir, name string, cmd *exec.Cmd) (*process, error) {
@@ -70,7 +70,10 @@ func (p *process) Stop() error {
 func (p *process) fault(err error) error {
 	text, _ := os.ReadFile(p.log)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return fmt.Errorf("%s: %w: %s", p.name, err, strings.Join(lines[max(0, len(lines)-3):], " | "))
+	if last := lines[len(lines)-1]; last != "" {
+		return fmt.Errorf("%w; the last that it said: %.200s", err, last)
+	}
+	return err
 }
 
 // answering waits until try succeeds.

@@ -8,12 +8,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 )
 
@@ -81,7 +84,7 @@ func tlsPeer(name, title string, curves ...tls.CurveID) *peer {
 		name: name, title: title, idle: 2000,
 		note: "no login at all: a handshake with a P-256 certificate, and one byte echoed",
 		start: func(ctx context.Context, e *environment) (*running, error) {
-			p, address, err := e.ownServer(ctx, name)
+			p, address, err := e.ownServer(name)
 			if err != nil {
 				return nil, err
 			}
@@ -106,14 +109,26 @@ func tlsPeer(name, title string, curves ...tls.CurveID) *peer {
 	}
 }
 
-// ownServer starts this program as a server of a kind.
-func (e *environment) ownServer(ctx context.Context, kind string) (*process, string, error) {
-	c := exec.Command(e.self, "serve", kind)
-	in, err := c.StdinPipe() // ends with this process
+// writeTLSFiles writes a certificate and its key as PEM.
+func writeTLSFiles(dir string) error {
+	der, key, err := selfSigned()
 	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	err = os.WriteFile(filepath.Join(dir, "certificate"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
+	return errors.Join(err, os.WriteFile(filepath.Join(dir, "key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+}
+
+// ownServer starts this program as a server of a kind.
+func (e *environment) ownServer(kind string, args ...string) (*process, string, error) {
+	c := exec.Command(e.self, append([]string{"serve", kind}, args...)...)
+	if _, err := c.StdinPipe(); err != nil { // it ends with this process
 		return nil, "", err
 	}
-	_ = in
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, "", err
