@@ -59,14 +59,14 @@ func Limits() map[string]int {
 
 // NewNode returns what gives a server its static key and certificate at a time, for the realm of zeros.
 func NewNode(identity ed25519.PrivateKey) func(*testing.T, time.Time) ([32]byte, wire.Certificate) {
-	n := &node{identity: identity, epoch: 1}
+	n := &node{identity: Identity{Key: identity, Epoch: 1}}
 	return func(t *testing.T, now time.Time) ([32]byte, wire.Certificate) {
 		t.Helper()
-		static, certificate, err := n.current(now)
+		c, err := n.current(now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return static.Public, certificate
+		return c.static.Public, c.certificate
 	}
 }
 

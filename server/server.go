@@ -21,9 +21,9 @@ var ErrClosed = errors.New("server: closed")
 // Config configures a Server. Accounts and Identity are needed; the zero value of the rest is the default.
 type Config struct {
 	Accounts     *account.Service
-	Identity     ed25519.PrivateKey
-	NextIdentity [32]byte // SHA-256 of the successor's public key; zeros: none
-	Epoch        uint32   // of certificates; 0: 1
+	Identity     ed25519.PrivateKey // this, and the next two, SetIdentity changes later
+	NextIdentity [32]byte           // SHA-256 of the successor's public key; zeros: none
+	Epoch        uint32             // of certificates; 0: 1
 
 	Logger *slog.Logger // nil: none
 
@@ -106,17 +106,17 @@ type Server struct {
 // New checks the configuration. It starts no goroutine.
 func New(c *Config) (*Server, error) {
 	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
-	if s.c.Accounts == nil || len(s.c.Identity) != ed25519.PrivateKeySize {
+	if s.c.Accounts == nil {
 		return nil, errors.New("server: Accounts and Identity are needed")
-	}
-	if s.c.Epoch == 0 {
-		s.c.Epoch = 1
 	}
 	if s.c.Logger == nil {
 		s.c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.node = node{identity: s.c.Identity, realm: s.c.Accounts.RealmID(), epoch: s.c.Epoch, rand: s.c.Rand}
+	s.node.realm, s.node.rand = s.c.Accounts.RealmID(), s.c.Rand
+	if err := s.SetIdentity(Identity{s.c.Identity, s.c.NextIdentity, s.c.Epoch}); err != nil {
+		return nil, err
+	}
 	s.lobby.init()
 	s.live.init()
 	s.penalties.init()

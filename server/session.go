@@ -114,7 +114,7 @@ func (ss *session) serve(ctx context.Context) {
 
 // handshake returns the payload of M3.
 func (ss *session) handshake(ctx context.Context) ([]byte, error) {
-	static, certificate, err := ss.server.node.current(time.Now())
+	node, err := ss.server.node.current(time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		}
 		return nil, err
 	}
-	if err := h.Hello(ctx, static, ss.server.hello(certificate).AppendTo(nil)); err != nil {
+	if err := h.Hello(ctx, node.static, ss.server.hello(&node).AppendTo(nil)); err != nil {
 		return nil, err
 	}
 	payload, conn, err := h.Finish(ctx)
@@ -184,11 +184,11 @@ func (ss *session) linger() {
 	}
 }
 
-func (s *Server) hello(c wire.Certificate) *wire.ServerHello {
+func (s *Server) hello(c *credentials) *wire.ServerHello {
 	m := &wire.ServerHello{
 		Version: wire.Version, HighestVersion: wire.Version, HighestSuite: wire.Suite,
-		RealmID: s.c.Accounts.RealmID(), Identity: [32]byte(s.c.Identity[32:]), NextIdentity: s.c.NextIdentity,
-		Certificate: c, Time: uint64(time.Now().Unix()),
+		RealmID: s.c.Accounts.RealmID(), Identity: c.identity, NextIdentity: c.next,
+		Certificate: c.certificate, Time: uint64(time.Now().Unix()),
 		Idle: uint32(idleTime / time.Second), ConnectionLife: uint32(connectionLife / time.Second),
 		SessionLife: uint32(s.c.Accounts.MaxSessionLife() / time.Second),
 	}
