@@ -8,6 +8,7 @@
 package soak
 
 import (
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
@@ -30,6 +31,23 @@ func Full(t testing.TB) bool { t.Helper(); return scale(t) >= 1 }
 
 // Judged says whether times and rates are judged, which they are where the machine does nothing else; elsewhere they are only reported.
 func Judged(t testing.TB) bool { t.Helper(); return scale(t) > 1 }
+
+// SeedVariable is the environment variable that repeats what was random.
+const SeedVariable = "AUTHSRV_SEED"
+
+// Seed is what all that is random in a test is made from. It is written down, and is another one in each run but where the variable gives one.
+func Seed(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv(SeedVariable); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s is %q: want a number", SeedVariable, text)
+		}
+	}
+	t.Logf("%s=%d", SeedVariable, seed)
+	return seed
+}
 
 func scale(t testing.TB) float64 {
 	t.Helper()

@@ -27,3 +27,13 @@ func TestTimes(t *testing.T) {
 		}
 	}
 }
+
+func TestSeed(t *testing.T) {
+	if a, b := soak.Seed(t), soak.Seed(t); a == b {
+		t.Errorf("%d twice", a)
+	}
+	t.Setenv(soak.SeedVariable, "7")
+	if n := soak.Seed(t); n != 7 {
+		t.Errorf("%d, want 7", n)
+	}
+}
