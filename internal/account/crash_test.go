@@ -13,10 +13,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/authsrv/authsrv/internal/soak"
+	"github.com/authsrv/authsrv/kv"
 )
 
 // The stages of an account in crash tests. What a crash leaves is the stage that was acknowledged last, or the next.
@@ -112,60 +117,182 @@ func (r *rig) audited(kind Kind) map[string]bool {
 	return names
 }
 
-func TestCrash(t *testing.T) {
-	const workers, clones = 4, 4
-	mem := vfs.NewCrashableMem()
-	r := openRig(t, "store", mem)
-	var mu sync.Mutex
-	acked := map[string]int{}
-	done := make(chan struct{}, 1000)
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	for w := range workers {
-		p := r.peer(address(w))
-		wg.Go(func() {
-			for i := 0; ctx.Err() == nil && i < 1000; i++ {
-				name := fmt.Sprintf("w%d.%d", w, i)
-				for stage := registered; stage <= deleted-(i+w)%3; stage++ {
-					if err := advance(p, name, stage); err != nil {
-						t.Errorf("%s to stage %d: %v", name, stage, err)
-						return
-					}
-					mu.Lock()
-					acked[name] = stage
-					mu.Unlock()
-					select {
-					case done <- struct{}{}:
-					default:
-					}
-				}
-			}
-		})
+// crashAt is how many file-system operations of a load there are at the most from one crash to the next, and crashesEach how many crashes a
+// store lives through before there is a new one.
+const (
+	crashAt     = 40
+	crashesEach = 25
+)
+
+// crashes has a load run on a disk, and looks at what a crash leaves of it, at random moments in the midst of operations of the file system, if it keeps
+// none, half or all of what was not synced. It returns what was not as promised. Every second store is one that has crashed before.
+func crashes(t *testing.T, seed uint64, points int, disk func(vfs.FS) vfs.FS, wrap func(kv.Engine) kv.Engine) (faults []string) {
+	t.Helper()
+	var left *vfs.MemFS
+	for round := 0; points > 0 && len(faults) == 0; round++ {
+		mem := left
+		if mem == nil {
+			mem = vfs.NewCrashableMem()
+		}
+		n := min(points, crashesEach)
+		points -= n
+		left, faults = crashRound(t, mem, fmt.Sprintf("r%d", round), seed+uint64(round)<<32, n, disk, wrap)
+		if round%2 == 1 {
+			left = nil
+		}
 	}
-	for i := range clones {
-		for range 25 {
-			<-done
+	return faults
+}
+
+func crashRound(t *testing.T, mem *vfs.MemFS, tag string, seed uint64, points int, disk func(vfs.FS) vfs.FS, wrap func(kv.Engine) kv.Engine) (left *vfs.MemFS, faults []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	random := rand.New(rand.NewPCG(seed, 0))
+	var l *load
+	var mu sync.Mutex // held in an operation in whose midst it crashes: the load waits
+	next := -1        // operations until then; negative: never
+	point := func() {
+		m := l.acknowledged()
+		var clones [3]*vfs.MemFS
+		for i := range clones {
+			clones[i] = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50 * i, RNG: random})
+		}
+		l.asked(m)
+		if points--; points == 0 {
+			left = clones[1].CrashClone(vfs.CrashCloneCfg{})
+		}
+		var found [3][]string
+		var wg sync.WaitGroup
+		for i, clone := range clones {
+			wg.Go(func() { found[i] = m.broken(t, clone) })
+		}
+		wg.Wait()
+		for i, f := range found {
+			for _, text := range f {
+				faults = append(faults, fmt.Sprintf("%s, %d points to go, with %d %% kept: %s", tag, points, 50*i, text))
+			}
+		}
+	}
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
 		}
 		mu.Lock()
-		known := map[string]int{}
-		for name, stage := range acked {
-			known[name] = stage
-		}
-		mu.Unlock()
-		clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50 * (i % 3), RNG: rand.New(rand.NewPCG(1, uint64(i)))})
-		after := openRig(t, "store", clone)
-		// Between the two moments they have gone on: a later stage is as good, and a deletion if the audit knows of it.
-		gone := after.audited(KindDelete)
-		for name, stage := range known {
-			if got := after.stageOf(name); got != absent && got < stage || got == absent && !gone[name] {
-				t.Errorf("clone %d: %s was acknowledged at stage %d, and is at %d", i, name, stage, got)
+		defer mu.Unlock()
+		if next--; next == 0 {
+			point()
+			next = 1 + random.IntN(crashAt)
+			if points == 0 || len(faults) > 0 {
+				next = -1
+				cancel()
 			}
 		}
-		after.wantAcknowledged(nil)
+		return nil
+	}))
+	rec := &recorder{TB: t}
+	r := rigOf(rec, "store", disk(fs))
+	r.wrap = wrap
+	err := recovered(func() error {
+		r.open()
+		r.spy.deaf = true
+		mu.Lock()
+		l = startLoad(ctx, r, tag, seed, func(err error) {
+			rec.Errorf("%s: %v", tag, err)
+			cancel()
+		})
+		next = 1 + random.IntN(crashAt)
+		mu.Unlock()
+		l.wg.Wait()
+		r.close()
+		return nil
+	})
+	if err != nil {
+		rec.Errorf("%s: %v", tag, err)
 	}
-	cancel()
-	wg.Wait()
-	r.wantAcknowledged(acked)
+	return left, append(faults, rec.faults...)
+}
+
+// sound is a disk as it is, and plain an engine.
+func sound(fs vfs.FS) vfs.FS      { return fs }
+func plain(e kv.Engine) kv.Engine { return e }
+
+// TestSoakCrash crashes a store at random moments under a mixed load, and holds what is left against what was acknowledged.
+func TestSoakCrash(t *testing.T) {
+	seed, points := soak.Seed(t), soak.Times(t, 2000, 40)
+	for _, fault := range crashes(t, seed, points, sound, plain) {
+		t.Error(fault)
+	}
+	t.Logf("%d points, each with 0, 50 and 100 %% of unsynced data kept", points)
+}
+
+// TestCrashMutants: TestSoakCrash finds a store that acknowledges before the disk has it, and one that does half of a commit.
+func TestCrashMutants(t *testing.T) {
+	for name, mutant := range map[string]struct {
+		disk func(vfs.FS) vfs.FS
+		wrap func(kv.Engine) kv.Engine
+	}{
+		"acknowledged before the sync": {func(fs vfs.FS) vfs.FS { return hasty{fs} }, plain},
+		"commits in two parts":         {sound, func(e kv.Engine) kv.Engine { return halving{e} }},
+	} {
+		faults := crashes(t, soak.Seed(t), 40, mutant.disk, mutant.wrap)
+		if len(faults) == 0 {
+			t.Errorf("%s: not found", name)
+			continue
+		}
+		t.Logf("%s: %s", name, faults[0])
+	}
+}
+
+// hasty is a disk that says of the log that it is synced, and syncs it only when the next write comes.
+type hasty struct{ vfs.FS }
+
+func (h hasty) Unwrap() vfs.FS { return h.FS }
+
+func (h hasty) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := h.FS.Create(name, c)
+	return h.file(name, f), err
+}
+
+func (h hasty) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := h.FS.ReuseForWrite(from, to, c)
+	return h.file(to, f), err
+}
+
+func (h hasty) file(name string, f vfs.File) vfs.File {
+	if f == nil || !strings.HasSuffix(name, ".log") {
+		return f
+	}
+	return &hastyFile{File: f}
+}
+
+type hastyFile struct {
+	vfs.File
+	due atomic.Bool
+}
+
+func (f *hastyFile) Write(b []byte) (int, error) {
+	if f.due.Swap(false) {
+		if err := f.File.Sync(); err != nil {
+			return 0, err
+		}
+	}
+	return f.File.Write(b)
+}
+
+func (f *hastyFile) Sync() error                { f.due.Store(true); return nil }
+func (f *hastyFile) SyncData() error            { return f.Sync() }
+func (f *hastyFile) SyncTo(int64) (bool, error) { return true, f.Sync() }
+
+// halving is an engine whose commits are two, one behind the other.
+type halving struct{ kv.Engine }
+
+func (h halving) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) (kv.Version, error) {
+	half := len(writes) / 2
+	v, err := h.Engine.Commit(ctx, reads, writes[:half])
+	if err == nil && half < len(writes) {
+		v, err = h.Engine.Commit(ctx, nil, writes[half:])
+	}
+	return v, err
 }
 
 // childFolder makes the test binary a process that is there to be killed.

@@ -70,6 +70,7 @@ type rig struct {
 	config Config
 	feed   int   // the length of the engine's feed
 	broken error // what Close returns
+	wrap   func(kv.Engine) kv.Engine
 }
 
 // newRig opens a store in memory. It is closed with the test, and no attempt may be in flight then.
@@ -80,14 +81,21 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 
 func openRig(t testing.TB, dir string, fs vfs.FS, change ...func(*Config)) *rig {
 	t.Helper()
+	r := rigOf(t, dir, fs, change...)
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+// rigOf is a rig that is still to be opened, and closed.
+func rigOf(t testing.TB, dir string, fs vfs.FS, change ...func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, dir: dir, fs: fs}
 	r.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1}
 	for _, f := range change {
 		f(&r.config)
 	}
 	r.config.Tokens = testTokens(t, r.config.Secrets.RealmID)
-	r.open()
-	t.Cleanup(r.close)
 	return r
 }
 
@@ -98,6 +106,9 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.spy = &spy{Engine: engine}
+	if r.wrap != nil {
+		r.spy.Engine = r.wrap(engine)
+	}
 	r.config.Engine = r.spy
 	if r.Service, err = New(r.t.Context(), &r.config); err != nil {
 		r.t.Fatal(err)
@@ -172,11 +183,16 @@ type spy struct {
 	get    func(key []byte) error
 	commit func(writes []kv.Write) error // ErrUnknownOutcome: after the commit, anything else: in its place
 
+	deaf bool // it writes down nothing
+
 	mu  sync.Mutex
 	log []string
 }
 
 func (s *spy) note(format string, args ...any) {
+	if s.deaf {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = append(s.log, fmt.Sprintf(format, args...))
