@@ -161,6 +161,29 @@ func streamSeeds(good []byte, places ...int) (all []seed) {
 	return all
 }
 
+// handshakeSeeds is those of both sides; the first argument says which one is to be tested.
+func handshakeSeeds(t testing.TB) (all []seed) {
+	for _, s := range serverSeeds(t) {
+		all = append(all, append(seed{false}, s...))
+	}
+	for _, s := range clientSeeds(t) {
+		all = append(all, append(seed{true}, s...))
+	}
+	return all
+}
+
+// FuzzHandshake has a side of the handshake hear any stream, the good one with any change, or a real peer with any payload.
+func FuzzHandshake(f *testing.F) {
+	plant(f)
+	f.Fuzz(func(t *testing.T, isClient bool, how uint8, at uint16, data []byte) {
+		if isClient {
+			clientHears(t, how, at, data)
+		} else {
+			serverHears(t, how, at, data)
+		}
+	})
+}
+
 func serverSeeds(t testing.TB) (all []seed) {
 	raw := func(parts ...[]byte) { all = append(all, seed{uint8(asIs), uint16(0), concat(parts...)}) }
 	all = streamSeeds(recorded(t).toServer, 0, 4, 5, 7, 8, 9, 10, 41, 42, 43, 44, 44+48, len(recorded(t).toServer)-1)
@@ -185,42 +208,39 @@ func serverSeeds(t testing.TB) (all []seed) {
 	return all
 }
 
-// FuzzHandshakeServer has a server hear any stream, the good one with any change, and a real client with any payload. What it
+// serverHears has a server hear any stream, the good one with any change, and a real client with any payload. What it
 // accepts was said, to the byte, by a client that took part; it answers nobody else than the one who said a good M1.
-func FuzzHandshakeServer(f *testing.F) {
-	plant(f)
-	f.Fuzz(func(t *testing.T, how uint8, at uint16, data []byte) {
-		good, said, want := recorded(t).toServer, []byte(nil), goodStart()
-		if how%(changes+1) == payload {
-			data = data[:min(len(data), wire.MaxStartFrame-48-16)]
-			said, want = asks(t, data), data
-			good = said
-		} else {
-			said = change(good, how%(changes+1), at, data)
-		}
-		conn := play(said)
-		got, c, err := serve(conn, goodHello())
-		if isGood := bytes.HasPrefix(said, good); isGood != (err == nil) {
-			t.Fatalf("the good stream is %v, the error %v", isGood, err)
-		}
-		if err == nil && (!bytes.Equal(got, want) || c.PeerStatic() != clientStatic.Public || conn.in.Len() != len(said)-len(good)) {
-			t.Errorf("payload %x of %x, with %d bytes unread", got, c.PeerStatic(), conn.in.Len())
-		}
-		if err != nil && (got != nil || c != nil) {
-			t.Errorf("%x, %v with %v", got, c, err)
-		}
-		if conn.room > wire.MaxStartFrame {
-			t.Errorf("room for %d bytes", conn.room)
-		}
-		whole := len(said) >= helloSize && bytes.Equal(said[:10], good[:10])
-		if answered := conn.out.Len() > 0; answered && (!whole || conn.out.Len() != m2Size) {
-			t.Errorf("%d bytes in answer to %x", conn.out.Len(), said[:min(len(said), helloSize)])
-		}
-		if whole && lowOrder(said[10:helloSize]) && (!errors.Is(err, noiseconn.ErrLowOrder) || conn.out.Len() > 0) {
-			t.Errorf("%d bytes in answer to a key of low order, %v", conn.out.Len(), err)
-		}
-		refuse(t, said, err)
-	})
+func serverHears(t *testing.T, how uint8, at uint16, data []byte) {
+	good, said, want := recorded(t).toServer, []byte(nil), goodStart()
+	if how%(changes+1) == payload {
+		data = data[:min(len(data), wire.MaxStartFrame-48-16)]
+		said, want = asks(t, data), data
+		good = said
+	} else {
+		said = change(good, how%(changes+1), at, data)
+	}
+	conn := play(said)
+	got, c, err := serve(conn, goodHello())
+	if isGood := bytes.HasPrefix(said, good); isGood != (err == nil) {
+		t.Fatalf("the good stream is %v, the error %v", isGood, err)
+	}
+	if err == nil && (!bytes.Equal(got, want) || c.PeerStatic() != clientStatic.Public || conn.in.Len() != len(said)-len(good)) {
+		t.Errorf("payload %x of %x, with %d bytes unread", got, c.PeerStatic(), conn.in.Len())
+	}
+	if err != nil && (got != nil || c != nil) {
+		t.Errorf("%x, %v with %v", got, c, err)
+	}
+	if conn.room > wire.MaxStartFrame {
+		t.Errorf("room for %d bytes", conn.room)
+	}
+	whole := len(said) >= helloSize && bytes.Equal(said[:10], good[:10])
+	if answered := conn.out.Len() > 0; answered && (!whole || conn.out.Len() != m2Size) {
+		t.Errorf("%d bytes in answer to %x", conn.out.Len(), said[:min(len(said), helloSize)])
+	}
+	if whole && lowOrder(said[10:helloSize]) && (!errors.Is(err, noiseconn.ErrLowOrder) || conn.out.Len() > 0) {
+		t.Errorf("%d bytes in answer to a key of low order, %v", conn.out.Len(), err)
+	}
+	refuse(t, said, err)
 }
 
 // lowOrder knows the two points of low order that are found without looking for them: 0 and 1.
@@ -269,35 +289,32 @@ func clientSeeds(t testing.TB) (all []seed) {
 	return all
 }
 
-// FuzzHandshakeClient has a client hear any stream, the good one with any change, and a real server that says anything as
+// clientHears has a client hear any stream, the good one with any change, and a real server that says anything as
 // its ServerHello. Its static key goes to nobody but a server that took part and is certified.
-func FuzzHandshakeClient(f *testing.F) {
-	plant(f)
-	f.Fuzz(func(t *testing.T, how uint8, at uint16, data []byte) {
-		good, said, want := recorded(t).toClient, []byte(nil), goodHello()
-		if how%(changes+1) == payload {
-			want = data[:min(len(data), wire.MaxHandshakeFrame-32-48-16)]
-			said = says(t, want)
-			good = said
-		} else {
-			said = change(good, how%(changes+1), at, data)
+func clientHears(t *testing.T, how uint8, at uint16, data []byte) {
+	good, said, want := recorded(t).toClient, []byte(nil), goodHello()
+	if how%(changes+1) == payload {
+		want = data[:min(len(data), wire.MaxHandshakeFrame-32-48-16)]
+		said = says(t, want)
+		good = said
+	} else {
+		said = change(good, how%(changes+1), at, data)
+	}
+	conn := play(said)
+	hello, c, err := dial(conn, goodStart())
+	expected, malformed := wire.ParseServerHello(want)
+	isGood := bytes.HasPrefix(said, good) && malformed == nil
+	if isGood && noiseconn.VerifyCertificate(&expected, serverStatic.Public, now) == nil {
+		if err != nil || hello != expected || c.PeerStatic() != serverStatic.Public || conn.out.Len() != helloSize+m3Size {
+			t.Fatalf("%+v, %d bytes sent, %v", hello, conn.out.Len(), err)
 		}
-		conn := play(said)
-		hello, c, err := dial(conn, goodStart())
-		expected, malformed := wire.ParseServerHello(want)
-		isGood := bytes.HasPrefix(said, good) && malformed == nil
-		if isGood && noiseconn.VerifyCertificate(&expected, serverStatic.Public, now) == nil {
-			if err != nil || hello != expected || c.PeerStatic() != serverStatic.Public || conn.out.Len() != helloSize+m3Size {
-				t.Fatalf("%+v, %d bytes sent, %v", hello, conn.out.Len(), err)
-			}
-		} else if err == nil || c != nil || conn.out.Len() != helloSize {
-			t.Fatalf("accepts %x: %d bytes sent, %v", said, conn.out.Len(), err)
-		}
-		if conn.room > wire.MaxHandshakeFrame {
-			t.Errorf("room for %d bytes", conn.room)
-		}
-		judgeRefusal(t, said, err)
-	})
+	} else if err == nil || c != nil || conn.out.Len() != helloSize {
+		t.Fatalf("accepts %x: %d bytes sent, %v", said, conn.out.Len(), err)
+	}
+	if conn.room > wire.MaxHandshakeFrame {
+		t.Errorf("room for %d bytes", conn.room)
+	}
+	judgeRefusal(t, said, err)
 }
 
 // judgeRefusal holds that a refusal is taken for one exactly where PROTOCOL 2 has one.

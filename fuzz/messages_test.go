@@ -80,7 +80,7 @@ var messages = []message{
 func TestEveryType(t *testing.T) {
 	inTable, good := make(map[wire.Type]bool), make(map[wire.Type]int)
 	for _, s := range messageSeeds(t) {
-		b := s[0].([]byte)
+		b := s[1].([]byte)
 		for _, m := range messages {
 			inTable[m.typ] = true
 			if m.check(b) == nil {
@@ -98,7 +98,7 @@ func TestEveryType(t *testing.T) {
 }
 
 func messageSeeds(t testing.TB) (all []seed) {
-	add := func(b []byte) { all = append(all, seed{b}) }
+	add := func(b []byte) { all = append(all, seed{uint8(0), b}) }
 	for _, m := range examples() {
 		b := m.AppendTo(nil)
 		add(b)
@@ -125,7 +125,7 @@ func messageSeeds(t testing.TB) (all []seed) {
 	add(make([]byte, wire.AuthStartSize))
 	add(append([]byte{uint8(wire.TypeListing), 0, 0, 0, 1, 0xff, 0xff}, bytes.Repeat([]byte{1}, 64)...))
 	add([]byte{uint8(wire.TypeSessionList), 0, 0, 0, 1, 0, 0xff, 0xff})
-	return all
+	return append(all, structSeeds(t)...)
 }
 
 // faults returns what typically goes wrong with a message: cut short, too long, with another byte where a field or
@@ -158,10 +158,12 @@ func allocated(f func()) uint64 {
 }
 
 // FuzzMessages reads any bytes as each message: at most one type takes them, what is taken is written as the same bytes, and
-// reading makes no room beyond what the message's frame can hold.
+// reading makes no room beyond what the message's frame can hold. And it takes them for the fields of a message of a type, which is written,
+// and read.
 func FuzzMessages(f *testing.F) {
 	plant(f)
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, typ uint8, b []byte) {
+		written(t, typ, b)
 		kept := bytes.Clone(b)
 		for _, m := range messages {
 			err := m.check(b)

@@ -32,6 +32,7 @@ type move struct {
 // An Event is a message, or something that happens elsewhere meanwhile.
 type Event struct {
 	Name      string
+	Core      bool   // one of those that make the difference, where there is no time for all
 	event     string // as the table has it
 	needs     need
 	make      func(*Walk) move
@@ -41,13 +42,13 @@ type Event struct {
 // Events returns the events. Those for which time passes are in it only if it can.
 func Events(clock bool) (all []*Event) {
 	all = []*Event{
-		{Name: "login", event: "AuthStart login", make: begin(func(w *Walk) *wire.AuthStart { return loginStart(w.name) })},
+		{Name: "login", Core: true, event: "AuthStart login", make: begin(func(w *Walk) *wire.AuthStart { return loginStart(w.name) })},
 		{Name: "login-of-nobody", event: "AuthStart login", make: begin(func(w *Walk) *wire.AuthStart { return loginStart(w.name + "-nobody") })},
-		{Name: "resume", event: "AuthStart session", needs: aSession, make: resume},
+		{Name: "resume", Core: true, event: "AuthStart session", needs: aSession, make: resume},
 		{Name: "resume-malformed", event: "AuthStart session", make: func(*Walk) move {
 			return move{message: sessionStart("a.b.c"), refused: wire.CodeSessionMalformed}
 		}},
-		{Name: "register", event: "AuthStart register", make: begin(func(w *Walk) *wire.AuthStart {
+		{Name: "register", Core: true, event: "AuthStart register", make: begin(func(w *Walk) *wire.AuthStart {
 			w.fresh++
 			return registerStart(fmt.Sprintf("%s-%d", w.name, w.fresh))
 		})},
@@ -57,22 +58,22 @@ func Events(clock bool) (all []*Event) {
 			m.Method, m.Offered = wire.MethodChecked, []byte{3}
 			return move{message: m, refused: wire.CodeRegistrationClosed}
 		}},
-		{Name: "reset", event: "AuthStart reset", needs: aCode, make: begin(func(w *Walk) *wire.AuthStart {
+		{Name: "reset", Core: true, event: "AuthStart reset", needs: aCode, make: begin(func(w *Walk) *wire.AuthStart {
 			return &wire.AuthStart{Purpose: wire.PurposeReset, Method: wire.MethodCode, Offered: []byte{4}, Name: []byte(w.name), Token: w.code.ID[:]}
 		})},
-		{Name: "proof", event: "Proof", make: func(w *Walk) move { return w.proof(w.rightProof()) }},
-		{Name: "proof-wrong", event: "Proof", make: func(w *Walk) move { return w.proof(&wire.Proof{}) }},
+		{Name: "proof", Core: true, event: "Proof", make: func(w *Walk) move { return w.proof(w.rightProof()) }},
+		{Name: "proof-wrong", Core: true, event: "Proof", make: func(w *Walk) move { return w.proof(&wire.Proof{}) }},
 		{Name: "proof-again", event: "Proof", make: func(w *Walk) move {
 			if w.last == nil {
 				return w.proof(&wire.Proof{})
 			}
 			return w.proof(w.last)
 		}},
-		{Name: "register-finish", event: "RegisterFinish", make: func(w *Walk) move { return w.registerFinish(true) }},
+		{Name: "register-finish", Core: true, event: "RegisterFinish", make: func(w *Walk) move { return w.registerFinish(true) }},
 		{Name: "register-finish-wrong", event: "RegisterFinish", make: func(w *Walk) move { return w.registerFinish(false) }},
-		{Name: "reset-finish", event: "ResetFinish", needs: aCode, make: func(w *Walk) move { return w.resetFinish(true) }},
+		{Name: "reset-finish", Core: true, event: "ResetFinish", needs: aCode, make: func(w *Walk) move { return w.resetFinish(true) }},
 		{Name: "reset-finish-wrong", event: "ResetFinish", needs: aCode, make: func(w *Walk) move { return w.resetFinish(false) }},
-		{Name: "who-am-i", event: "WhoAmI", make: func(w *Walk) move {
+		{Name: "who-am-i", Core: true, event: "WhoAmI", make: func(w *Walk) move {
 			m := wire.Plain{Type: wire.TypeWhoAmI, ID: w.newID()}
 			return move{message: m, then: func(b []byte) error {
 				a, err := wire.ParseAccount(b)
@@ -83,18 +84,18 @@ func Events(clock bool) (all []*Event) {
 			}}
 		}},
 		{Name: "list-sessions", event: "ListSessions", make: func(w *Walk) move { return move{message: &wire.ListSessions{ID: w.newID()}} }},
-		{Name: "start-change", event: "OpStart", make: opStart(wire.TypeChangePassword)},
-		{Name: "start-delete", event: "OpStart", make: opStart(wire.TypeDeleteAccount)},
+		{Name: "start-change", Core: true, event: "OpStart", make: opStart(wire.TypeChangePassword)},
+		{Name: "start-delete", Core: true, event: "OpStart", make: opStart(wire.TypeDeleteAccount)},
 		{Name: "start-revoke", event: "OpStart", make: opStart(wire.TypeRevokeAll)},
-		{Name: "change", event: "ChangePassword", make: func(w *Walk) move { return w.change(true) }},
+		{Name: "change", Core: true, event: "ChangePassword", make: func(w *Walk) move { return w.change(true) }},
 		{Name: "change-wrong", event: "ChangePassword", make: func(w *Walk) move { return w.change(false) }},
-		{Name: "delete", event: "DeleteAccount", make: func(w *Walk) move {
+		{Name: "delete", Core: true, event: "DeleteAccount", make: func(w *Walk) move {
 			return w.end(wire.TypeDeleteAccount, wire.CodeAccountDeleted, func() { w.exists = false })
 		}},
 		{Name: "revoke", event: "RevokeAll", make: func(w *Walk) move {
 			return w.end(wire.TypeRevokeAll, wire.CodeLoggedOut, func() { w.generation++ })
 		}},
-		{Name: "logout", event: "Logout", make: func(w *Walk) move {
+		{Name: "logout", Core: true, event: "Logout", make: func(w *Walk) move {
 			return move{
 				message: wire.Plain{Type: wire.TypeLogout, ID: w.newID()}, goodbye: wire.CodeLoggedOut,
 				then: func([]byte) error { w.current.ended = true; return nil },
@@ -106,14 +107,14 @@ func Events(clock bool) (all []*Event) {
 			return move{message: raw(b[:len(b)-1]), malformed: true}
 		}},
 		{Name: "of-the-server", event: "Welcome", make: func(w *Walk) move { return move{message: &wire.Welcome{Name: []byte(w.name)}} }},
-		{Name: "revoked-elsewhere", elsewhere: func(w *Walk) error {
+		{Name: "revoked-elsewhere", Core: true, elsewhere: func(w *Walk) error {
 			if !w.exists {
 				return nil
 			}
 			w.generation++
 			return w.server.Accounts.RevokeAllOf(w.ctx, w.name)
 		}},
-		{Name: "made-anew-elsewhere", elsewhere: func(w *Walk) error { // with the same password
+		{Name: "made-anew-elsewhere", Core: true, elsewhere: func(w *Walk) error { // with the same password
 			if w.exists {
 				if err := w.server.Accounts.Remove(w.ctx, w.name); err != nil {
 					return err
@@ -123,7 +124,7 @@ func Events(clock bool) (all []*Event) {
 		}},
 	}
 	if clock {
-		all = append(all, &Event{Name: "21-seconds", elsewhere: func(*Walk) error { time.Sleep(nonceLife + time.Second); return nil }})
+		all = append(all, &Event{Name: "21-seconds", Core: true, elsewhere: func(*Walk) error { time.Sleep(nonceLife + time.Second); return nil }})
 	}
 	return all
 }

@@ -8,7 +8,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,15 +36,30 @@ type Prober interface {
 // row is a row of the table: what the server answers, and the state behind it.
 type row struct{ answer, then, refusal, other string }
 
-// Table is the state table of PROTOCOL 9, by state and event, with the codes that PROTOCOL 12 allows to a refusal.
-type Table map[[2]string]row
+// A Waker is a Line whose server tells it by itself that its session has ended. On another one it does so at the next request.
+type Waker interface{ Wakes() }
+
+// Table is what is published: the state table of PROTOCOL 9 by state and event, and the codes that PROTOCOL 12 has for the refusals of an event.
+type Table struct {
+	rows  map[[2]string]row
+	codes map[string][]string
+}
 
 // ReadTable reads it from docs/PROTOCOL.md.
-func ReadTable(t testing.TB) Table {
+func ReadTable(t testing.TB) *Table {
 	t.Helper()
-	table := make(Table)
+	table := &Table{make(map[[2]string]row), make(map[string][]string)}
+	for _, r := range spec.Table(t, "PROTOCOL.md", "refused event", "codes") {
+		events := strings.Split(r[0], ", ")
+		for _, e := range events {
+			table.codes[e] = append(strings.Split(r[1], ", "), wire.CodeInternal.Name())
+		}
+	}
 	for _, r := range spec.Table(t, "PROTOCOL.md", "state", "event", "answer", "then", "refused", "then") {
-		table[[2]string{r[0], r[1]}] = row{r[2], r[3], r[4], r[5]}
+		table.rows[[2]string{r[0], r[1]}] = row{r[2], r[3], r[4], r[5]}
+		if _, there := table.codes[r[1]]; !there && r[4] != "Goodbye" {
+			t.Fatalf("%s has no row of codes", r[1])
+		}
 	}
 	return table
 }
@@ -117,7 +133,7 @@ func (n *nonce) alive() bool { return time.Since(n.given) <= nonceLife }
 // A Walk is one connection, and one account that is only its.
 type Walk struct {
 	server *authtest.Server
-	table  Table
+	table  *Table
 	line   Line
 	ctx    context.Context
 
@@ -152,7 +168,7 @@ type Walk struct {
 
 // New begins a walk. Name is that of an account that does not exist yet. The events are those that are to come: what they need is made
 // ready.
-func New(ctx context.Context, server *authtest.Server, table Table, line Line, name string, events []*Event) (*Walk, error) {
+func New(ctx context.Context, server *authtest.Server, table *Table, line Line, name string, events []*Event) (*Walk, error) {
 	w := &Walk{server: server, table: table, line: line, ctx: ctx, name: name, began: time.Now(), state: "Start", key: newKey(name)}
 	if err := w.enroll(); err != nil {
 		return nil, err
@@ -238,10 +254,13 @@ func (w *Walk) Step(e *Event) error {
 		if w.state != "Ready" && time.Since(w.began) >= loginTime {
 			return w.closed(e)
 		}
+		if _, wakes := w.line.(Waker); wakes && w.state == "Ready" && !w.live(w.current) {
+			return w.goodbye(e, wire.CodeSessionRevoked)
+		}
 		return w.probe()
 	}
 	m := e.make(w)
-	row, there := w.table[[2]string{w.state, e.event}]
+	row, there := w.table.rows[[2]string{w.state, e.event}]
 	if len(e.event) >= 9 && e.event[:9] == "AuthStart" {
 		w.starts++
 		there = there && w.starts <= maxStarts
@@ -294,6 +313,9 @@ func (w *Walk) Step(e *Event) error {
 	code, err := codeOf(answer)
 	if err != nil || code != m.refused {
 		return diverge("%s in %s: refused with %s, %v, want %s", e.Name, w.state, code.Name(), err, m.refused.Name())
+	}
+	if !slices.Contains(w.table.codes[e.event], code.Name()) {
+		return diverge("%s in %s: the specification has no refusal with %s", e.Name, w.state, code.Name())
 	}
 	before := w.state
 	w.state = row.other
@@ -378,7 +400,7 @@ func (w *Walk) Finish() error {
 }
 
 // Run makes a walk of events, until one has closed the connection.
-func Run(ctx context.Context, server *authtest.Server, table Table, line Line, name string, events []*Event) (steps int, err error) {
+func Run(ctx context.Context, server *authtest.Server, table *Table, line Line, name string, events []*Event) (steps int, err error) {
 	w, err := New(ctx, server, table, line, name, events)
 	if err != nil {
 		return 0, err
@@ -394,6 +416,3 @@ func Run(ctx context.Context, server *authtest.Server, table Table, line Line, n
 	}
 	return steps, w.Finish()
 }
-
-// ErrClosed is what a Line can say in Hear.
-var ErrClosed = io.EOF
