@@ -67,7 +67,7 @@ func NewDriver(t *testing.T, s *Server) *Driver {
 	t.Helper()
 	d := &Driver{server: s}
 	d.up, d.down = &pipe{blocks: true, filled: make(chan struct{}, 16)}, &pipe{blocks: true, filled: make(chan struct{}, 16)}
-	static, certificate, err := s.node.current(time.Now())
+	node, err := s.node.current(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func NewDriver(t *testing.T, s *Server) *Driver {
 		h := noiseconn.Server(end{in: d.up, out: d.down}, nil)
 		err := h.Start(context.Background())
 		if err == nil {
-			err = h.Hello(context.Background(), static, s.hello(certificate).AppendTo(nil))
+			err = h.Hello(context.Background(), node.static, s.hello(&node).AppendTo(nil))
 		}
 		if err == nil {
 			_, d.theirs, err = h.Finish(context.Background())
