@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,12 +46,15 @@ type Version uint64
 type Entry struct {
 	Key, Value []byte
 	Version    Version
+	At         Version // of the store: no commit up to it is missing in what was read; 0: the engine does not say
 }
 
-// Read says that a commit depends on a key that had this version; 0: on its absence.
+// Read says that a commit depends on a key that had this version; 0: on its absence. At is that of the Entry, or 0: with it
+// an engine may be able to tell from its latest commits alone that the key has not moved.
 type Read struct {
 	Key     []byte
 	Version Version
+	At      Version
 }
 
 // Write sets a key, or removes it; Value is ignored where Delete is set.
@@ -106,6 +110,13 @@ type Engine interface {
 	Close() error
 }
 
+// A Witness is an Engine that remembers which keys its latest commits have written.
+type Witness interface {
+	// Unmoved reports whether it is certain, without reading anything, that every key still has the version with which it
+	// was read. False says nothing.
+	Unmoved(reads []Read) bool
+}
+
 // CheckKey reports whether a key is within the limits. It is for engines.
 func CheckKey(key []byte) error {
 	switch {
@@ -142,15 +153,15 @@ func CheckCommit(reads []Read, writes []Write) error {
 		}
 		total += len(r.Key)
 	}
-	seen := make(map[string]struct{}, len(writes))
-	for _, w := range writes {
+	for i, w := range writes {
 		if err := CheckKey(w.Key); err != nil {
 			return err
 		}
-		if _, ok := seen[string(w.Key)]; ok {
-			return fmt.Errorf("%w: key written twice", ErrInvalid)
+		for _, other := range writes[:i] { // so few that a map costs more
+			if bytes.Equal(w.Key, other.Key) {
+				return fmt.Errorf("%w: key written twice", ErrInvalid)
+			}
 		}
-		seen[string(w.Key)] = struct{}{}
 		total += len(w.Key)
 		if w.Delete {
 			continue

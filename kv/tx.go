@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -28,11 +29,22 @@ const (
 // is durable: that is how to read several keys as of one moment. On a nil error all is durable. Any
 // error of Commit but ErrConflict is returned at once; an unknown outcome is never retried.
 func Update(ctx context.Context, e Engine, fn func(*Tx) error) error {
+	return UpdateFrom(ctx, e, nil, fn)
+}
+
+// UpdateFrom is Update where some keys were read before: the first run takes the entries for what it reads there. They are
+// checked as every other read, and an error of that run is not believed: fn runs again, on what it reads itself. So what is
+// out of date costs a second run, and nothing else. The caller leaves the entries as they are.
+func UpdateFrom(ctx context.Context, e Engine, before []Entry, fn func(*Tx) error) error {
 	limit := backoffFirst
 	for {
-		again, err := attempt(ctx, e, fn)
+		again, err := attempt(ctx, e, before, fn)
 		if !again {
 			return err
+		}
+		if before != nil {
+			before = nil
+			continue // as if it had never run
 		}
 		pause := time.NewTimer(rand.N(limit))
 		select {
@@ -47,21 +59,23 @@ func Update(ctx context.Context, e Engine, fn func(*Tx) error) error {
 
 // attempt runs fn once. Only a conflict found by the engine asks for another attempt: an error
 // of fn might well be an ErrConflict of its own, from elsewhere.
-func attempt(ctx context.Context, e Engine, fn func(*Tx) error) (again bool, err error) {
-	tx := &Tx{ctx: ctx, engine: e}
+func attempt(ctx context.Context, e Engine, before []Entry, fn func(*Tx) error) (again bool, err error) {
+	tx := &Tx{ctx: ctx, engine: e, before: before}
 	err = fn(tx)
 	switch {
 	case tx.err != nil && err != nil:
 		return false, err
 	case tx.err != nil: // also if fn has overlooked it
 		return false, tx.err
+	case err != nil && before != nil:
+		return true, nil
 	case err != nil && len(tx.reads) < 2: // one read can't be torn
 		return false, err
 	case err != nil:
 		_, torn := e.Commit(ctx, tx.reads, nil)
 		return errors.Is(torn, ErrConflict), err
 	}
-	_, err = e.Commit(ctx, tx.reads, tx.writes)
+	tx.version, err = e.Commit(ctx, tx.reads, tx.writes)
 	if errors.Is(err, ErrConflict) {
 		return true, nil
 	}
@@ -74,11 +88,12 @@ type Tx struct {
 	ctx    context.Context // Update's; a Tx does not outlive that call
 	engine Engine
 
-	reads   []Read
-	seen    map[string]Entry // what was read, by key
-	writes  []Write          // in the order of their first mention
-	written map[string]int   // index into writes, by key
-	err     error            // the first one; nothing is committed after it
+	before  []Entry // what was read before Update
+	reads   []Read  // in the order in which they were read
+	seen    []Entry // what was read, in the same order
+	writes  []Write // in the order of their first mention
+	version Version // of the commit, once there was one
+	err     error   // the first one; nothing is committed after it
 }
 
 // Get returns the value of a key and whether it is present, as this transaction has left it: what
@@ -87,32 +102,69 @@ func (tx *Tx) Get(key []byte) (value []byte, ok bool, err error) {
 	if tx.err != nil {
 		return nil, false, tx.err
 	}
-	if i, ok := tx.written[string(key)]; ok {
+	if i := tx.writeOf(key); i >= 0 {
 		w := tx.writes[i]
 		if w.Delete {
 			return nil, false, nil
 		}
 		return append([]byte{}, w.Value...), true, nil
 	}
-	e, known := tx.seen[string(key)]
-	if !known {
+	i := tx.readOf(key)
+	if i < 0 {
 		if err := tx.room(key); err != nil {
 			return nil, false, tx.fail(err)
 		}
-		if e, err = tx.engine.Get(tx.ctx, key); err != nil {
+		e, err := tx.read(key)
+		if err != nil {
 			return nil, false, tx.fail(err)
 		}
-		if tx.seen == nil {
-			tx.seen = make(map[string]Entry)
-		}
-		e.Key = bytes.Clone(key)
-		tx.seen[string(key)] = e
-		tx.reads = append(tx.reads, Read{Key: e.Key, Version: e.Version})
+		i = len(tx.seen)
+		tx.seen = append(tx.seen, e)
+		tx.reads = append(tx.reads, Read{Key: e.Key, Version: e.Version, At: e.At})
 	}
+	e := &tx.seen[i]
 	if e.Version == 0 {
 		return nil, false, nil
 	}
 	return append([]byte{}, e.Value...), true, nil
+}
+
+// read reads a key for the first time, with a key of its own.
+func (tx *Tx) read(key []byte) (Entry, error) {
+	for _, e := range tx.before {
+		if bytes.Equal(e.Key, key) {
+			return e, nil
+		}
+	}
+	e, err := tx.engine.Get(tx.ctx, key)
+	e.Key = bytes.Clone(key)
+	return e, err
+}
+
+// readOf returns the index in reads of a key, or -1. MaxOps is too few for a map to be worth its making.
+func (tx *Tx) readOf(key []byte) int {
+	return slices.IndexFunc(tx.reads, func(r Read) bool { return bytes.Equal(r.Key, key) })
+}
+
+// writeOf is readOf for writes.
+func (tx *Tx) writeOf(key []byte) int {
+	return slices.IndexFunc(tx.writes, func(w Write) bool { return bytes.Equal(w.Key, key) })
+}
+
+// After returns the read of a key as it would be right after the commit, without reading it. It is for what follows an Update that
+// returned nil, whose last run this was; the key is one that was read or written.
+func (tx *Tx) After(key []byte) Read {
+	r := Read{Key: bytes.Clone(key), At: tx.version}
+	if i := tx.writeOf(key); i >= 0 {
+		if !tx.writes[i].Delete {
+			r.Version = tx.version
+		}
+	} else if i := tx.readOf(key); i >= 0 {
+		r.Version = tx.reads[i].Version
+	} else {
+		panic("kv: After a key that was neither read nor written")
+	}
+	return r
 }
 
 // Put sets a key. A key or value beyond the limits makes the transaction fail: every
@@ -134,7 +186,7 @@ func (tx *Tx) write(w Write) {
 		tx.fail(err)
 		return
 	}
-	if i, ok := tx.written[string(w.Key)]; ok {
+	if i := tx.writeOf(w.Key); i >= 0 {
 		tx.writes[i] = w
 		return
 	}
@@ -142,10 +194,6 @@ func (tx *Tx) write(w Write) {
 		tx.fail(err)
 		return
 	}
-	if tx.written == nil {
-		tx.written = make(map[string]int)
-	}
-	tx.written[string(w.Key)] = len(tx.writes)
 	tx.writes = append(tx.writes, w)
 }
 

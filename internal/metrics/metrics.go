@@ -69,6 +69,12 @@ func (e *engine) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write)
 	return version, err
 }
 
+// Unmoved implements kv.Witness as far as the engine does.
+func (e *engine) Unmoved(reads []kv.Read) bool {
+	w, ok := e.Engine.(kv.Witness)
+	return ok && w.Unmoved(reads)
+}
+
 // Watch adds a server and its store. It is called once.
 func (m *Metrics) Watch(stats func() server.Stats, storeBytes func(context.Context) (uint64, error)) {
 	m.registry.MustRegister(&collector{stats, storeBytes})

@@ -39,6 +39,10 @@ func Run(t *testing.T, open func(t *testing.T) kv.Engine) {
 		{"UpdateCounter", updateCounter},
 		{"UpdateUniqueCreate", updateUniqueCreate},
 		{"UpdateWriteSkew", updateWriteSkew},
+		{"UpdateFromRead", updateFromRead},
+		{"UpdateFromStale", updateFromStale},
+		{"UpdateFromError", updateFromError},
+		{"Witness", witness},
 
 		{"ScanOrder", scanOrder},
 		{"ScanPages", scanPages},

@@ -135,12 +135,8 @@ func (s *Store) commitLoop() {
 // apply checks a commit and makes it visible. Only commitLoop calls it.
 func (s *Store) apply(r *request) error {
 	for _, read := range r.reads {
-		version, err := s.keyVersion(read.Key)
-		if err != nil {
+		if err := s.checkRead(read); err != nil {
 			return err
-		}
-		if version != read.Version {
-			return kv.ErrConflict
 		}
 	}
 	r.version = s.last
@@ -156,7 +152,23 @@ func (s *Store) apply(r *request) error {
 		return fmt.Errorf("%w: %w", kv.ErrUnknownOutcome, s.Err())
 	}
 	s.last = next
+	s.recent.commit(next, events)
 	return nil
+}
+
+// checkRead returns kv.ErrConflict where a key has moved since it was read.
+func (s *Store) checkRead(r kv.Read) error {
+	switch s.recent.judge(r) {
+	case unmoved:
+		return nil
+	case moved:
+		return kv.ErrConflict
+	}
+	version, err := s.keyVersion(r.Key)
+	if err == nil && version != r.Version {
+		err = kv.ErrConflict
+	}
+	return err
 }
 
 // keyVersion returns the version of a caller's key, 0 if it is absent.

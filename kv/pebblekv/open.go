@@ -49,6 +49,7 @@ func Open(dir string, o *Options) (*Store, error) {
 	s.last = m.last
 	s.assigned.Store(uint64(m.assigned))
 	s.feed.init(m)
+	s.recent.init(m.last)
 	go s.commitLoop()
 	go s.syncLoop()
 	return s, nil
@@ -71,6 +72,7 @@ func newStore(dir string, o *Options) (*Store, error) {
 		requests:   make(chan *request, queueLength),
 		syncs:      make(chan *request, queueLength),
 		synced:     make(chan struct{}),
+		work:       make(chan func()),
 		failed:     make(chan struct{}),
 		closing:    make(chan struct{}),
 	}

@@ -15,14 +15,15 @@ func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 	if err := kv.CheckKey(key); err != nil {
 		return kv.Entry{}, err
 	}
-	key = bytes.Clone(key) // the call may outlive the caller's wait
+	stored := userKey(key) // a copy: the call may outlive the caller's wait
 	return call(ctx, s, func() (kv.Entry, error) {
-		stored, err := s.load(userKey(key))
-		if err != nil || stored == nil {
-			return kv.Entry{Key: key}, err
+		e := kv.Entry{Key: stored[1:], At: s.recent.now()}
+		value, err := s.load(stored)
+		if err != nil || value == nil {
+			return e, err
 		}
-		version, value, err := decodeValue(stored)
-		return kv.Entry{Key: key, Value: value, Version: version}, err
+		e.Version, e.Value, err = decodeValue(value)
+		return e, err
 	})
 }
 

@@ -50,7 +50,7 @@ const (
 )
 
 // Store is a kv.Engine in one folder. Between Open and Close it owns two goroutines, commitLoop
-// and syncLoop, and everything else that can wait for the disk runs on a goroutine per call,
+// and syncLoop, and everything else that can wait for the disk runs on a goroutine of its own, a worker,
 // because pebble may park any of them for good: see fail.go.
 type Store struct {
 	dir        string
@@ -65,9 +65,13 @@ type Store struct {
 	syncs    chan *request // from commitLoop to syncLoop, in the order of versions; closed by commitLoop
 	synced   chan struct{} // closed when syncLoop has ended
 	feed     feed
+	recent   recent
 
 	assigned atomic.Uint64 // the highest version given to a commit; set by commitLoop before others can see it
 	last     kv.Version    // the latest commit; owned by commitLoop
+
+	work chan func()  // from run to a worker that is idle
+	idle atomic.Int32 // workers
 
 	failed  chan struct{} // closed once failure is set
 	failing sync.Once
@@ -137,7 +141,7 @@ func call[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error)
 	})
 }
 
-// await runs fn, which uses pebble, on a goroutine of its own, and waits no longer than for the
+// await runs fn, which uses pebble, on another goroutine, and waits no longer than for the
 // context or the failure of the store.
 func await[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error) {
 	type result struct {
@@ -145,10 +149,10 @@ func await[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error
 		err   error
 	}
 	done := make(chan result, 1)
-	go func() {
+	s.run(func() {
 		value, err := fn()
 		done <- result{value, err}
-	}()
+	})
 	var zero T
 	select {
 	case r := <-done:
@@ -157,5 +161,35 @@ func await[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error
 		return zero, fmt.Errorf("pebblekv: %w", ctx.Err())
 	case <-s.failed:
 		return zero, s.Err()
+	}
+}
+
+// run runs fn on a goroutine that has nothing to do, or on a new one.
+func (s *Store) run(fn func()) {
+	select {
+	case s.work <- fn:
+	default:
+		go s.worker(fn)
+	}
+}
+
+// maxIdle is how many goroutines wait for something to do. Each has a stack that has grown to what pebble needs: to
+// grow another one costs more than a read.
+const maxIdle = 16
+
+// worker runs fn and then whatever else there is, until the store is closed or enough others wait.
+func (s *Store) worker(fn func()) {
+	for fn != nil {
+		fn()
+		if s.idle.Add(1) > maxIdle {
+			s.idle.Add(-1)
+			return
+		}
+		select {
+		case fn = <-s.work:
+		case <-s.closing:
+			fn = nil
+		}
+		s.idle.Add(-1)
 	}
 }
