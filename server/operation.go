@@ -56,7 +56,7 @@ func (ss *session) changePassword(ctx context.Context, m *wire.ChangePassword) (
 		if err != nil {
 			return nil, err
 		}
-		return l.Session, nil
+		return l.Hold(), nil
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -49,6 +50,9 @@ type Attempt struct {
 	newKDF     credential.KDF // of a new record
 	issued     time.Time
 	burned     bool
+
+	before []kv.Entry // what was read when it began
+	opened opened     // the records in it
 }
 
 // Challenge is what the peer is told of an Attempt.
@@ -156,6 +160,20 @@ func (s *Service) makeDummy() error {
 // returns as much, made up, and real is false. What it reads for one is at a place of that name alone, as an account's is: a key
 // that all such names share would be in the cache.
 func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (id ID, r accountRecord, real bool, err error) {
+	return s.lookupAgain(get, name, new(opened))
+}
+
+// opened is what a lookup has opened, for the next one of the same name: records that are still the same bytes at the same
+// place are not opened twice.
+type opened struct {
+	sealedName, sealedAccount []byte
+	key                       []byte // of the account
+	index                     idRecord
+	account                   accountRecord
+}
+
+// lookupAgain is lookup, behind another one.
+func (s *Service) lookupAgain(get func([]byte) ([]byte, bool, error), name string, o *opened) (id ID, r accountRecord, real bool, err error) {
 	key := s.store.nameKey(name)
 	sealed, real, err := get(key)
 	if err != nil {
@@ -165,12 +183,14 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if !real {
 		key, sealed = made.nameKey, made.name
 	}
-	var index idRecord
-	if err := s.store.decode(labelName, key, sealed, &index); err != nil {
-		return id, r, false, err
+	if o.sealedName == nil || !bytes.Equal(sealed, o.sealedName) {
+		if err := s.store.decode(labelName, key, sealed, &o.index); err != nil {
+			return id, r, false, err
+		}
+		o.sealedName = sealed
 	}
 	if id = s.store.madeUpID(name); real {
-		id = index.id
+		id = o.index.id
 	}
 	key = accountKey(id)
 	sealed, there, err := get(key)
@@ -181,9 +201,13 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	if !real {
 		key, sealed = made.accountKey, made.account[min(len(name), credential.NameMax)]
 	}
-	if err := s.store.decode(labelAccount, key, sealed, &r); err != nil {
-		return id, r, false, err
+	if o.sealedAccount == nil || !bytes.Equal(sealed, o.sealedAccount) || !bytes.Equal(key, o.key) {
+		if err := s.store.decode(labelAccount, key, sealed, &o.account); err != nil {
+			return id, r, false, err
+		}
+		o.sealedAccount, o.key = sealed, key
 	}
+	r = o.account
 	if real && r.name != name {
 		return id, r, false, fmt.Errorf("%w: account under another name", ErrDamaged)
 	}
@@ -192,8 +216,14 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 
 // now reads a key outside of any transaction.
 func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
+	return s.keeping(ctx, new([]kv.Entry))
+}
+
+// keeping is now, and keeps what it reads for a transaction later.
+func (s *Service) keeping(ctx context.Context, kept *[]kv.Entry) func([]byte) ([]byte, bool, error) {
 	return func(key []byte) ([]byte, bool, error) {
 		e, err := s.store.engine.Get(ctx, key)
+		*kept = append(*kept, e)
 		return e.Value, e.Version != 0, err
 	}
 }
@@ -207,10 +237,12 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 	sum := a.transcript.Sum()
 	var id ID
 	var r accountRecord
+	var judged *[32]byte // the key that the proof was last checked with
+	var good bool
 	return s.decide(ctx, a, func(tx *kv.Tx) (Outcome, error) {
 		var real bool
 		var err error
-		if id, r, real, err = s.lookup(tx.Get, a.name); err != nil {
+		if id, r, real, err = s.lookupAgain(tx.Get, a.name, &a.opened); err != nil {
 			return 0, err
 		}
 		if admit != nil {
@@ -218,7 +250,9 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]b
 				return 0, err
 			}
 		}
-		good := credential.VerifyProof(r.verifier.PublicKey, sum, proof)
+		if key := r.verifier.PublicKey; judged == nil || *judged != key {
+			good, judged = credential.VerifyProof(key, sum, proof), &key
+		}
 		same := id == a.account // and not one that was registered anew meanwhile, perhaps with the same password and so the same key
 		return judge(a, alive && same, real, good, &r), nil
 	}, func(tx *kv.Tx) (ID, ID, error) {
@@ -239,7 +273,7 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 	}
 	defer debit.settle()
 	var reason Outcome
-	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
+	err = kv.UpdateFrom(ctx, s.store.engine, append(a.before, debit.read...), func(tx *kv.Tx) error {
 		reason = 0 // of a run before this one
 		outcome, err := check(tx)
 		if err != nil {

@@ -56,18 +56,6 @@ func deviceKey(account ID, static [32]byte) []byte {
 	return append(devicePrefix(account), thumbprint[:16]...)
 }
 
-// known says whether the device of an attempt has logged in to the account before. For a name without an account it looks
-// for the device of a made-up one.
-func (s *Service) known(ctx context.Context, a *Attempt) (bool, error) {
-	key := deviceKey(a.account, a.channel.Static)
-	e, err := s.store.engine.Get(ctx, key)
-	if err != nil || e.Version == 0 {
-		return false, err
-	}
-	var r deviceRecord
-	return true, s.store.decode(labelDevice, key, e.Value, &r)
-}
-
 // greet forgets the failures of the device that an account's owner has come with. A login makes it known.
 func (s *Service) greet(ctx context.Context, tx *kv.Tx, a *Attempt, id ID) error {
 	key := deviceKey(id, a.channel.Static)

@@ -14,11 +14,21 @@ type Login struct {
 	Confirm   [32]byte // or the resume confirm
 	Token     string   // empty after a session token
 	ResumeKey [32]byte // zero after a session token
+
+	good witness
+}
+
+// Hold returns the session for somebody who will Check it: it remembers what it was opened by, so that the next Check need not read it.
+func (l *Login) Hold() *Session {
+	l.Session.good.Store(&l.good)
+	return l.Session
 }
 
 // BeginLogin returns a challenge for a name, whether or not it has an account.
 func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
-	id, r, _, err := s.lookup(s.now(ctx), start.Name)
+	var before []kv.Entry
+	var o opened
+	id, r, _, err := s.lookupAgain(s.keeping(ctx, &before), start.Name, &o)
 	if err != nil {
 		return nil, Challenge{}, err
 	}
@@ -27,6 +37,7 @@ func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*A
 		return nil, Challenge{}, err
 	}
 	a.account, a.lifetime = id, start.Lifetime
+	a.before, a.opened = before, o
 	a.transcript.Options = uint32(start.Lifetime / time.Second)
 	a.transcript.Method = start.Method
 	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)
@@ -41,7 +52,9 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 		return nil, err
 	}
 	var l Login
+	var last *kv.Tx
 	err = s.prove(ctx, a, alive, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		last = tx
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
 		if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
 			return ID{}, err
@@ -51,6 +64,7 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	if err != nil {
 		return nil, err
 	}
+	l.good = committed(last, l.Session)
 	return &l, nil
 }
 

@@ -57,7 +57,9 @@ func (s *Service) ChangePassword(ctx context.Context, a *Attempt, v Verifier, di
 		}
 	}
 	var l Login
+	var last *kv.Tx
 	err = s.operate(ctx, a, alive, digest, proof, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		last = tx
 		r.verifier = v
 		r.generation++
 		r.changed = uint64(time.Now().Unix())
@@ -71,6 +73,7 @@ func (s *Service) ChangePassword(ctx context.Context, a *Attempt, v Verifier, di
 	if err != nil {
 		return nil, err
 	}
+	l.good = committed(last, l.Session)
 	return &l, nil
 }
 

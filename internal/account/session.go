@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -27,7 +28,7 @@ const (
 // touchAfter is the least time between two writes of when a session was used.
 const touchAfter = time.Minute
 
-// Session is who a connection is logged in as. It does not change once it was handed out.
+// Session is who a connection is logged in as. It does not change once it was handed out, but for what Check remembers.
 type Session struct {
 	Account ID
 	ID      ID
@@ -36,6 +37,15 @@ type Session struct {
 	Expires time.Time // the session
 
 	generation uint64
+	good       atomic.Pointer[witness]
+}
+
+// witness is the records that a session was last found good by. While neither has moved, only time can end it.
+type witness struct{ reads [2]kv.Read } // the account's and the session's
+
+// committed is what a transaction that opened a session has left.
+func committed(tx *kv.Tx, s *Session) witness {
+	return witness{[2]kv.Read{tx.After(accountKey(s.Account)), tx.After(sessionKey(s.Account, s.ID))}}
 }
 
 // SessionInfo is what the owner of an account is shown of one of its sessions.
@@ -136,14 +146,14 @@ func (s *Service) Resume(ctx context.Context, ch *Channel, clientNonce [32]byte,
 		return nil, ErrSessionExpired
 	}
 	id, sid := ID(claims.Subject), ID(claims.SessionID)
-	r, rec, version, err := s.live(ctx, id, sid, now)
+	r, rec, good, err := s.live(ctx, id, sid, now)
 	if err != nil {
 		return nil, err
 	}
 	if rec.jti != ID(claims.ID) {
 		return nil, ErrSessionRevoked
 	}
-	if err := s.touch(ctx, id, sid, rec, version, ch, now); err != nil {
+	if err := s.touch(ctx, rec, good.reads[1], ch, now); err != nil {
 		return nil, err
 	}
 	t := s.transcript(ch, r.name, credential.PurposeSession, clientNonce)
@@ -158,29 +168,25 @@ func (s *Service) Resume(ctx context.Context, ch *Channel, clientNonce [32]byte,
 }
 
 // live reads a session and its account, and says why it is not one to log in with.
-func (s *Service) live(ctx context.Context, id, sid ID, now time.Time) (r accountRecord, rec sessionRecord, version kv.Version, err error) {
-	key := accountKey(id)
-	e, err := s.store.engine.Get(ctx, key)
-	if err != nil {
-		return r, rec, 0, err
+func (s *Service) live(ctx context.Context, id, sid ID, now time.Time) (r accountRecord, rec sessionRecord, good witness, err error) {
+	for i, at := range []struct {
+		label string
+		key   []byte
+		into  record
+	}{{labelAccount, accountKey(id), &r}, {labelSession, sessionKey(id, sid), &rec}} {
+		e, err := s.store.engine.Get(ctx, at.key)
+		if err != nil {
+			return r, rec, good, err
+		}
+		if e.Version == 0 {
+			return r, rec, good, ErrSessionRevoked
+		}
+		if err := s.store.decode(at.label, at.key, e.Value, at.into); err != nil {
+			return r, rec, good, err
+		}
+		good.reads[i] = kv.Read{Key: at.key, Version: e.Version, At: e.At}
 	}
-	if e.Version == 0 {
-		return r, rec, 0, ErrSessionRevoked
-	}
-	if err := s.store.decode(labelAccount, key, e.Value, &r); err != nil {
-		return r, rec, 0, err
-	}
-	key = sessionKey(id, sid)
-	if e, err = s.store.engine.Get(ctx, key); err != nil {
-		return r, rec, 0, err
-	}
-	if e.Version == 0 {
-		return r, rec, 0, ErrSessionRevoked
-	}
-	if err := s.store.decode(labelSession, key, e.Value, &rec); err != nil {
-		return r, rec, 0, err
-	}
-	return r, rec, e.Version, judgeSession(&r, &rec, now)
+	return r, rec, good, judgeSession(&r, &rec, now)
 }
 
 func judgeSession(r *accountRecord, rec *sessionRecord, now time.Time) error {
@@ -194,7 +200,7 @@ func judgeSession(r *accountRecord, rec *sessionRecord, now time.Time) error {
 }
 
 // touch writes down that a session was used. It gives way to whatever else happens to the session.
-func (s *Service) touch(ctx context.Context, id, sid ID, rec sessionRecord, version kv.Version, ch *Channel, now time.Time) error {
+func (s *Service) touch(ctx context.Context, rec sessionRecord, read kv.Read, ch *Channel, now time.Time) error {
 	if now.Sub(unix(rec.lastUsed)) < touchAfter {
 		return nil
 	}
@@ -202,12 +208,11 @@ func (s *Service) touch(ctx context.Context, id, sid ID, rec sessionRecord, vers
 	if ch.Address.IsValid() {
 		rec.address = ch.Address.Unmap().String()
 	}
-	key := sessionKey(id, sid)
-	sealed, err := s.store.encode(labelSession, key, &rec)
+	sealed, err := s.store.encode(labelSession, read.Key, &rec)
 	if err != nil {
 		return err
 	}
-	_, err = s.store.engine.Commit(ctx, []kv.Read{{Key: key, Version: version}}, []kv.Write{{Key: key, Value: sealed}})
+	_, err = s.store.engine.Commit(ctx, []kv.Read{read}, []kv.Write{{Key: read.Key, Value: sealed}})
 	if errors.Is(err, kv.ErrConflict) {
 		return nil
 	}
@@ -216,7 +221,17 @@ func (s *Service) touch(ctx context.Context, id, sid ID, rec sessionRecord, vers
 
 // Check says whether a session is still one: nil, ErrSessionExpired or ErrSessionRevoked, or a failure of the store.
 func (s *Service) Check(ctx context.Context, session *Session) error {
-	_, _, _, err := s.live(ctx, session.Account, session.ID, time.Now())
+	now := time.Now()
+	if good := session.good.Load(); good != nil && s.store.unmoved(good.reads[:]) {
+		if now.Unix() >= session.Expires.Unix() {
+			return ErrSessionExpired
+		}
+		return nil
+	}
+	_, _, good, err := s.live(ctx, session.Account, session.ID, now)
+	if err == nil {
+		session.good.Store(&good)
+	}
 	return err
 }
 

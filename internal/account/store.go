@@ -173,6 +173,12 @@ func (s *store) decode(label string, key, sealed []byte, r record) error {
 	return r.decode(plain)
 }
 
+// unmoved says whether it is certain that nothing has changed since these reads.
+func (s *store) unmoved(reads []kv.Read) bool {
+	w, ok := s.engine.(kv.Witness)
+	return ok && w.Unmoved(reads)
+}
+
 // put seals the record and writes it at key.
 func (s *store) put(tx *kv.Tx, label string, key []byte, r record) error {
 	sealed, err := s.encode(label, key, r)

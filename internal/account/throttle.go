@@ -179,8 +179,9 @@ func (t *throttle) await(ctx context.Context, key string) error {
 // A debit is an attempt that is counted as if it had failed, until it is settled.
 type debit struct {
 	throttle *throttle
-	buckets  []bucket // that a failure counts for
-	keys     [][]byte // those entered
+	buckets  []bucket   // that a failure counts for
+	keys     [][]byte   // those entered
+	read     []kv.Entry // of the buckets, for the transaction that follows
 }
 
 // known says whether the attempt comes from a known device.
@@ -198,22 +199,38 @@ func (d *debit) settle() {
 // parallel can't all find the same failures. It waits for attempts before it whose outcome decides, and
 // returns a *Denied where it is not time for another attempt.
 func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
-	known, err := s.known(ctx, a)
+	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, true)}
+	known, err := s.debitAll(ctx, d)
+	if err == nil && !known {
+		d.buckets = s.buckets(a, false)
+		_, err = s.debitAll(ctx, d)
+	}
 	if err != nil {
+		d.settle()
+		if errors.Is(err, errThrottled) {
+			err = s.throttled(ctx, a, d.buckets)
+		}
 		return nil, err
 	}
-	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, known)}
-	for _, b := range d.buckets {
-		if err := s.debitOne(ctx, b); err != nil {
-			d.settle()
-			if errors.Is(err, errThrottled) {
-				err = s.throttled(ctx, a, d.buckets)
-			}
-			return nil, err
-		}
-		d.keys = append(d.keys, b.key)
-	}
 	return d, nil
+}
+
+// debitAll debits the buckets. It says whether they were there: the device of an attempt may be none that has logged in to the
+// account before. For a name without an account it is the device of a made-up one.
+func (s *Service) debitAll(ctx context.Context, d *debit) (known bool, err error) {
+	for _, b := range d.buckets {
+		e, err := s.debitOne(ctx, b)
+		if err != nil {
+			return false, err
+		}
+		d.read = append(d.read, e)
+		d.keys = append(d.keys, b.key)
+		if b.kind == throttleDevice && e.Version == 0 {
+			d.settle()
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 type bucket struct {
@@ -249,39 +266,45 @@ func (s *Service) throttled(ctx context.Context, a *Attempt, buckets []bucket) e
 }
 
 // failures reads those of a bucket, outside of any transaction.
-func (s *Service) failures(ctx context.Context, b bucket) (r throttleRecord, err error) {
-	e, err := s.store.engine.Get(ctx, b.key)
+func (s *Service) failures(ctx context.Context, b bucket) (throttleRecord, error) {
+	_, r, err := s.readFailures(ctx, b)
+	return r, err
+}
+
+func (s *Service) readFailures(ctx context.Context, b bucket) (e kv.Entry, r throttleRecord, err error) {
+	e, err = s.store.engine.Get(ctx, b.key)
 	if err != nil || e.Version == 0 {
-		return r, err
+		return e, r, err
 	}
 	if b.kind == throttleDevice {
 		var d deviceRecord
 		err := s.store.decode(labelDevice, b.key, e.Value, &d)
-		return d.throttleRecord, err
+		return e, d.throttleRecord, err
 	}
-	return r, s.store.decode(labelThrottle, b.key, e.Value, &r)
+	return e, r, s.store.decode(labelThrottle, b.key, e.Value, &r)
 }
 
-func (s *Service) debitOne(ctx context.Context, b bucket) error {
-	key := b.key
+// debitOne waits for its turn, and returns the record that it was given by.
+func (s *Service) debitOne(ctx context.Context, b bucket) (kv.Entry, error) {
+	key := string(b.key)
 	for {
 		// The place is taken before the record is read, and a failure is written before its place is
 		// given back: so every earlier attempt is seen in one of the two.
-		others := s.throttle.enter(string(key))
-		r, err := s.failures(ctx, b)
+		others := s.throttle.enter(key)
+		e, r, err := s.readFailures(ctx, b)
 		now := time.Now()
 		switch {
 		case err != nil:
-			s.throttle.leave(string(key))
-			return err
+			s.throttle.leave(key)
+			return e, err
 		case r.admits(b.kind, now, others):
-			return nil
+			return e, nil
 		case others == 0:
-			s.throttle.leave(string(key))
-			return errThrottled
+			s.throttle.leave(key)
+			return e, errThrottled
 		}
-		if err := s.throttle.await(ctx, string(key)); err != nil {
-			return err
+		if err := s.throttle.await(ctx, key); err != nil {
+			return e, err
 		}
 	}
 }
