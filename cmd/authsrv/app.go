@@ -39,10 +39,12 @@ func (p *program) app() *cli.App {
 			p.sealCommand(),
 			p.unsealCommand(),
 			{
-				Name: "version", Usage: "print the version",
+				Name: "version", Usage: "print the version", UsageText: "authsrv version [--json]", Flags: []cli.Flag{jsonFlag()},
 				Action: func(c *cli.Context) error {
-					cli.ShowVersion(c)
-					return nil
+					document := struct {
+						Version string `json:"version"`
+					}{version()}
+					return p.print(c, document, "authsrv version %s\n", version())
 				},
 			},
 		},

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/authsrv/authsrv/internal/keyfile"
@@ -12,10 +10,10 @@ func (p *program) sealCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "seal",
 		Usage:     "seal the key file with a passphrase",
-		UsageText: "authsrv seal [--data DIR] [--config FILE] [--passphrase-file FILE]",
+		UsageText: "authsrv seal [--data DIR] [--config FILE] [--passphrase-file FILE] [--json]",
 		Description: "Every start needs the passphrase then: from --passphrase-file, from the systemd credential " + credentialName + ",\n" +
 			"or typed at a terminal. The server must be stopped. `age -d` opens a sealed file.",
-		Flags:  []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
+		Flags:  []cli.Flag{dataFlag(), configFlag(), passphraseFlag(), jsonFlag()},
 		Action: p.seal,
 	}
 }
@@ -24,11 +22,17 @@ func (p *program) unsealCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "unseal",
 		Usage:       "take the passphrase off the key file",
-		UsageText:   "authsrv unseal [--data DIR] [--config FILE] [--passphrase-file FILE]",
+		UsageText:   "authsrv unseal [--data DIR] [--config FILE] [--passphrase-file FILE] [--json]",
 		Description: "The server must be stopped.",
-		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
+		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag(), jsonFlag()},
 		Action:      p.unseal,
 	}
+}
+
+// keyFileIs is what seal and unseal say.
+type keyFileIs struct {
+	KeyFile string `json:"key_file"`
+	Sealed  bool   `json:"sealed"`
 }
 
 func (p *program) seal(c *cli.Context) error {
@@ -47,8 +51,7 @@ func (p *program) seal(c *cli.Context) error {
 		if err := keyfile.Save(f.keys(), k, passphrase); err != nil {
 			return local(err)
 		}
-		fmt.Fprintf(p.stdout, "sealed: %s\n", f.keys())
-		return nil
+		return p.print(c, keyFileIs{f.keys(), true}, "sealed: %s\n", f.keys())
 	})
 }
 
@@ -80,8 +83,7 @@ func (p *program) unseal(c *cli.Context) error {
 		if err := keyfile.Save(f.keys(), k, nil); err != nil {
 			return local(err)
 		}
-		fmt.Fprintf(p.stdout, "unsealed: %s\n", f.keys())
-		return nil
+		return p.print(c, keyFileIs{f.keys(), false}, "unsealed: %s\n", f.keys())
 	})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -12,11 +13,11 @@ func (p *program) initCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "init",
 		Usage:     "make the data folder and its keys",
-		UsageText: "authsrv init [--data DIR] [--config FILE] [--listen HOST:PORT] [--passphrase-file FILE]",
+		UsageText: "authsrv init [--data DIR] [--config FILE] [--listen HOST:PORT] [--passphrase-file FILE] [--json]",
 		Description: "What is there already stays as it is. With a passphrase the key file is sealed: with that of --passphrase-file,\n" +
 			"of the systemd credential " + credentialName + ", or one typed at a terminal, where an empty one is none.\n" +
 			"The first run does the same, but does not ask.",
-		Flags:  []cli.Flag{dataFlag(), configFlag(), initListenFlag(), passphraseFlag()},
+		Flags:  []cli.Flag{dataFlag(), configFlag(), initListenFlag(), passphraseFlag(), jsonFlag()},
 		Action: p.init,
 	}
 }
@@ -57,8 +58,24 @@ func (p *program) init(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "data folder: %s\nfingerprint: %s\n", f, fingerprintOf(k))
-	return nil
+	return p.print(c, keysMade{string(f), fingerprintOf(k)}, "data folder: %s\nfingerprint: %s\n", f, fingerprintOf(k))
+}
+
+// keysMade is what init says, and fingerprint the second half of it.
+type keysMade struct {
+	Data        string `json:"data,omitempty"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+// print prints what a command has to say: with --json the document, else the text.
+func (p *program) print(c *cli.Context, document any, format string, args ...any) error {
+	if c.Bool("json") {
+		encoder := json.NewEncoder(p.stdout)
+		encoder.SetEscapeHTML(false)
+		return local(encoder.Encode(document))
+	}
+	_, err := fmt.Fprintf(p.stdout, format, args...)
+	return local(err)
 }
 
 func initListenFlag() cli.Flag {
@@ -111,9 +128,9 @@ func (p *program) fingerprintCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "fingerprint",
 		Usage:       "print the fingerprint by which clients know the server",
-		UsageText:   "authsrv fingerprint [--data DIR] [--config FILE] [--passphrase-file FILE]",
+		UsageText:   "authsrv fingerprint [--data DIR] [--config FILE] [--passphrase-file FILE] [--json]",
 		Description: "It works while the server runs, and needs nothing but the key file.",
-		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag()},
+		Flags:       []cli.Flag{dataFlag(), configFlag(), passphraseFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			f, err := dataFolder(c)
 			if err != nil {
@@ -123,8 +140,7 @@ func (p *program) fingerprintCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(p.stdout, fingerprintOf(k))
-			return nil
+			return p.print(c, keysMade{Fingerprint: fingerprintOf(k)}, "%s\n", fingerprintOf(k))
 		},
 	}
 }
