@@ -80,12 +80,15 @@ func compare(ctx context.Context, env *environment, plan *plan, peers []*peer, p
 	return c, nil
 }
 
+// failed begins the reason of a peer that is there and can't be measured.
+const failed = "failed: "
+
 func why(err error) string {
 	var missing *errMissing
 	if errors.As(err, &missing) {
 		return missing.Error()
 	}
-	return "failed: " + shorten(strings.Join(strings.Fields(err.Error()), " "), 150)
+	return failed + shorten(strings.Join(strings.Fields(err.Error()), " "), 150)
 }
 
 func (r *floorRow) fill(floors []*floor) {

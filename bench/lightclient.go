@@ -31,10 +31,13 @@ type user struct {
 func newUser(n int) *user {
 	name := accountName(n)
 	seed := sha256.Sum256([]byte("bench key of " + name))
-	return &user{
-		name: name, key: ed25519.NewKeyFromSeed(seed[:]), serverKey: sha256.Sum256([]byte("bench server key of " + name)),
-		device: noiseconn.StaticFromPrivate(sha256.Sum256([]byte("bench device of " + name))),
-	}
+	return &user{name: name, key: ed25519.NewKeyFromSeed(seed[:]), serverKey: sha256.Sum256([]byte("bench server key of " + name))}
+}
+
+// withDevice gives the user the device from which it logs in.
+func (u *user) withDevice() *user {
+	u.device = noiseconn.StaticFromPrivate(sha256.Sum256([]byte("bench device of " + u.name)))
+	return u
 }
 
 func (u *user) public() [32]byte { return [32]byte(u.key.Public().(ed25519.PublicKey)) }
@@ -59,7 +62,7 @@ func newCrowd(address, fingerprint string, users, accounts int) *crowd {
 	c := &crowd{address: address, fingerprint: fingerprint}
 	users = min(users, accounts)
 	for i := range users {
-		c.users = append(c.users, newUser(i*(accounts/users)))
+		c.users = append(c.users, newUser(i*(accounts/users)).withDevice())
 	}
 	return c
 }
@@ -217,7 +220,7 @@ func (c *crowd) register(worker, n int) error {
 	if err != nil {
 		return err
 	}
-	u := newUser(n)
+	u := newUser(n).withDevice()
 	start := wire.AuthStart{Purpose: wire.PurposeRegister, Method: wire.MethodPassword, Offered: []byte{byte(wire.MethodPassword)}, Name: []byte(u.name)}
 	conn, err := begin(h, u, &start)
 	if err != nil {

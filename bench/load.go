@@ -74,8 +74,11 @@ func open(ctx context.Context, workers int, d time.Duration, rate float64, do op
 	})
 }
 
-// sleepUntil is more exact than time.Sleep, which is up to a millisecond late where nothing else is to be done.
-func sleepUntil(t time.Time) {
+// sleepUntil waits; only tests have another one.
+var sleepUntil = exactly
+
+// exactly is more exact than time.Sleep, which is up to a millisecond late where nothing else is to be done.
+func exactly(t time.Time) {
 	for {
 		left := time.Until(t)
 		if left <= 0 {

@@ -120,7 +120,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	r.Machine.after()
-	return r.write(o, stdout)
+	return errors.Join(r.write(o, stdout), r.fault(o.only != ""))
+}
+
+// fault says what could not be measured. A peer that is not installed is one only where it was asked for.
+func (r *report) fault(asked bool) error {
+	var all []error
+	note := func(title, why string) {
+		if why != "" && (asked || strings.HasPrefix(why, failed)) {
+			all = append(all, fmt.Errorf("%s: %s", title, why))
+		}
+	}
+	if r.Logins != nil {
+		for _, p := range r.Logins.Rows {
+			note(p.Title, p.Why)
+		}
+	}
+	for _, p := range r.Requests {
+		note(p.Title, p.Why)
+	}
+	return errors.Join(all...)
 }
 
 // compare lets all the chosen peers take their turns, with logins and with small requests.

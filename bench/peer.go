@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -74,6 +73,3 @@ func closing(hold func(worker int) (io.Closer, error)) operation {
 		return c.Close()
 	}
 }
-
-// sentence is an error with the peer's name in front.
-func (p *peer) sentence(err error) error { return fmt.Errorf("%s: %w", p.title, err) }

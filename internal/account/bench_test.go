@@ -88,3 +88,36 @@ func BenchmarkResume(b *testing.B) {
 		})
 	})
 }
+
+// BenchmarkRecord is what a record costs on its way to the store and back: encoded and sealed, opened and decoded.
+func BenchmarkRecord(b *testing.B) {
+	r := newRig(b)
+	key := accountKey(ID{1})
+	account := &accountRecord{name: "alice", method: credential.MethodPassword, verifier: verifierOf(right()), generation: 1}
+	session := &sessionRecord{generation: 1, expires: 4, thumbprint: [32]byte{5}, jti: ID{6}, address: one}
+	for _, c := range []struct {
+		name, label string
+		full, empty record
+	}{{"account", labelAccount, account, new(accountRecord)}, {"session", labelSession, session, new(sessionRecord)}} {
+		sealed, err := r.store.encode(c.label, key, c.full)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("seal/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := r.store.encode(c.label, key, c.full); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("open/"+c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.store.decode(c.label, key, sealed, c.empty); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
