@@ -187,6 +187,9 @@ func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, er
 	if err != nil {
 		return nil, protocolError(err)
 	}
+	if len(welcome.Token) != 0 { // the token stays as it was
+		return nil, protocolError(wire.ErrMalformed)
+	}
 	t := c.transcript(start, string(welcome.Name))
 	t.SessionID, t.AccountID = welcome.SessionID[:], welcome.AccountID[:]
 	if !credential.VerifyResumeConfirm(saved.ResumeKey, t.Sum(), welcome.Confirm) ||

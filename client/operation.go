@@ -42,7 +42,7 @@ func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*o
 	}
 	op := &operation{id: start.ID}
 	if op.challenge, err = wire.ParseOpChallenge(b); err != nil {
-		return nil, protocolError(err)
+		return nil, s.malformed(err)
 	}
 	ch := &op.challenge
 	for _, kdf := range []wire.KDF{ch.KDF, ch.NewKDF} {
@@ -100,7 +100,11 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	m := wire.ChangePassword{ID: op.id, Record: recordOf(ch.NewKDF, key)}
 	sum := op.sum(m.AppendSigned(nil))
 	m.NewProof, m.Proof = key.ProveNew(sum), op.key.Prove(sum)
-	b, err := s.last(ctx, op.id, wire.TypePasswordChanged, m.AppendTo(nil))
+	var changed wire.PasswordChanged
+	err = s.last(ctx, op.id, wire.TypePasswordChanged, m.AppendTo(nil), func(b []byte) (err error) {
+		changed, err = wire.ParsePasswordChanged(b)
+		return err
+	})
 	if errors.Is(err, ErrOutcomeUnknown) {
 		if s.alive(ctx) { // and next may be the password of before
 			return errNotMade
@@ -112,10 +116,6 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	}
 	if err != nil {
 		return err
-	}
-	changed, err := wire.ParsePasswordChanged(b)
-	if err != nil {
-		return protocolError(err)
 	}
 	s.mu.Lock()
 	s.id, s.expires = changed.SessionID, time.Unix(int64(changed.Expires), 0)
@@ -161,21 +161,28 @@ func (s *Session) prove(ctx context.Context, t wire.Type, password string) error
 	defer op.key.Destroy()
 	m := wire.ProvedOp{Type: t, ID: op.id}
 	m.Proof = op.key.Prove(op.sum(m.AppendSigned(nil)))
-	_, err = s.last(ctx, op.id, wire.TypeDone, m.AppendTo(nil))
-	return err
+	return s.last(ctx, op.id, wire.TypeDone, m.AppendTo(nil), func(b []byte) error {
+		_, err := wire.ParsePlain(b, wire.TypeDone)
+		return err
+	})
 }
 
-// last sends the last message of an operation. Where its answer is lost, so is the connection.
-func (s *Session) last(ctx context.Context, id uint32, want wire.Type, request []byte) ([]byte, error) {
+// last sends the last message of an operation, and parses its answer. Where that is lost, or is none, so is the connection.
+func (s *Session) last(ctx context.Context, id uint32, want wire.Type, request []byte, parse func([]byte) error) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	answer := make(chan []byte, 1)
 	if err := s.send(id, answer, func(uint32) []byte { return request }); err != nil {
-		return nil, err
+		return err
 	}
 	b, err := s.await(ctx, answer, want)
+	if err == nil {
+		if err = parse(b); err != nil {
+			err = s.malformed(err)
+		}
+	}
 	if err = lost(err); errors.Is(err, ErrOutcomeUnknown) {
 		s.end(fmt.Errorf("%w: an answer did not come", ErrConnection))
 	}
-	return b, err
+	return err
 }

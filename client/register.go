@@ -127,6 +127,12 @@ func (c *Client) finishRegister(ctx context.Context, plaintext []byte, confirmed
 	var m wire.Registered
 	if err == nil {
 		m, err = wire.ParseRegistered(b)
+		if err == nil && confirmed == nil && len(m.Confirm) != 0 { // of a code that was not shown
+			err = wire.ErrMalformed
+		}
+		if err != nil {
+			err = protocolError(err)
+		}
 	}
 	if err == nil && confirmed != nil && !confirmed(m.Confirm) {
 		return ErrCodeNotConfirmed

@@ -177,13 +177,20 @@ func (s *Session) await(ctx context.Context, answer <-chan []byte, want wire.Typ
 	case wire.TypeRefused:
 		m, err := wire.ParseRefused(b)
 		if err != nil {
-			return nil, protocolError(err)
+			return nil, s.malformed(err)
 		}
 		return nil, refused(m.Denied, true)
 	}
 	err := fmt.Errorf("%w: unexpected %v", ErrProtocol, wire.TypeOf(b))
 	s.end(err)
 	return nil, err
+}
+
+// malformed ends the connection for an answer that is not one.
+func (s *Session) malformed(err error) error {
+	err = protocolError(err)
+	s.end(err)
+	return err
 }
 
 // send queues a call and writes its request. What the server sends is read meanwhile: neither side waits for the other.
@@ -250,7 +257,7 @@ func (s *Session) WhoAmI(ctx context.Context) (*Account, error) {
 	}
 	m, err := wire.ParseAccount(b)
 	if err != nil {
-		return nil, protocolError(err)
+		return nil, s.malformed(err)
 	}
 	return &Account{m.AccountID, string(m.Name), time.Unix(int64(m.Created), 0), m.SessionID, time.Unix(int64(m.Expires), 0)}, nil
 }
@@ -263,7 +270,7 @@ func (s *Session) List(ctx context.Context) ([]string, error) {
 	}
 	m, err := wire.ParseListing(b)
 	if err != nil {
-		return nil, protocolError(err)
+		return nil, s.malformed(err)
 	}
 	names := make([]string, 0, m.Count)
 	for name := range m.All() {
@@ -295,12 +302,12 @@ func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 			}
 			page, err := wire.ParseSessionList(b)
 			if err != nil {
-				yield(SessionInfo{}, protocolError(err))
+				yield(SessionInfo{}, s.malformed(err))
 				return
 			}
 			for e := range page.All() {
 				if bytes.Compare(e.ID[:], request.After[:]) <= 0 { // or the pages would never end
-					yield(SessionInfo{}, fmt.Errorf("%w: a session is listed twice", ErrProtocol))
+					yield(SessionInfo{}, s.malformed(errors.New("a session is listed twice")))
 					return
 				}
 				request.After = e.ID
@@ -321,7 +328,12 @@ func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 
 // Logout ends the session, forgets it, and closes the connection.
 func (s *Session) Logout(ctx context.Context) error {
-	_, err := s.plain(ctx, wire.TypeLogout, wire.TypeDone)
+	b, err := s.plain(ctx, wire.TypeLogout, wire.TypeDone)
+	if err == nil {
+		if _, err := wire.ParsePlain(b, wire.TypeDone); err != nil {
+			return s.malformed(err)
+		}
+	}
 	if err != nil && !errors.Is(err, ErrSessionRevoked) && !errors.Is(err, ErrSessionExpired) {
 		return err
 	}

@@ -232,6 +232,7 @@ func TestListFaults(t *testing.T) {
 		"id 0":                   func(m *SessionList) { m.ID = 0 },
 		"a count over":           func(m *SessionList) { m.Count++ },
 		"a count under":          func(m *SessionList) { m.Count-- },
+		"more than a page has":   func(m *SessionList) { crowd(m, MaxSessions+1) },
 		"an id twice":            add(Session{ID: id(2)}),
 		"ids not ascending":      add(Session{ID: id(0)}),
 		"an address of 65 bytes": add(Session{ID: id(3), Address: name65}),
@@ -239,6 +240,11 @@ func TestListFaults(t *testing.T) {
 	})
 	b := sessions.AppendTo(nil)
 	b[5] = 2
+	full := SessionList{ID: 1}
+	crowd(&full, MaxSessions)
+	if m, err := ParseSessionList(full.AppendTo(nil)); err != nil || m.Count != MaxSessions {
+		t.Errorf("a full page: %d sessions, %v", m.Count, err)
+	}
 	if _, err := ParseSessionList(b); err != ErrMalformed {
 		t.Errorf("SessionList with more 2: %v", err)
 	}
@@ -300,5 +306,13 @@ func TestTooLong(t *testing.T) {
 			}()
 			write()
 		}()
+	}
+}
+
+// crowd makes a page of n sessions.
+func crowd(m *SessionList, n int) {
+	*m = SessionList{ID: m.ID}
+	for i := range n {
+		m.Add(&Session{ID: [16]byte{15: byte(i + 1)}})
 	}
 }

@@ -173,6 +173,9 @@ func ParseListSessions(b []byte) (m ListSessions, err error) {
 // MaxAddress is the length in bytes of the text of a peer's address.
 const MaxAddress = 64
 
+// MaxSessions is how many sessions a page has at the most.
+const MaxSessions = 100
+
 // A Session is one entry of a SessionList. Times are Unix seconds.
 type Session struct {
 	ID                         [16]byte
@@ -231,6 +234,7 @@ func (m *SessionList) AppendTo(dst []byte) []byte {
 func ParseSessionList(b []byte) (m SessionList, err error) {
 	c, id := request(b, TypeSessionList)
 	m.ID, m.More, m.Count = id, c.flag(), c.u16()
+	c.check(m.Count <= MaxSessions)
 	m.sessions = c.b
 	var last [16]byte
 	for i := range m.Count {
