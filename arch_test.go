@@ -59,6 +59,7 @@ var rooms = map[string]struct{ ours, others string }{
 	"internal/attack/walk": {anything, ""},
 	"internal/soak":        {anything, ""},
 	"internal/spec":        {anything, ""},
+	"internal/testkit":     {anything, ""},
 	"fuzz":                 {anything, ""},
 }
 
