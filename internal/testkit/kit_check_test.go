@@ -40,7 +40,7 @@ func play(t *testing.T, m mode, files map[string]*transcript, names []string) {
 // TestSoakReplay plays the files as they are, byte by byte, with the randomness that is in them.
 func TestSoakReplay(t *testing.T) {
 	files := load(t)
-	names := some(files, min(soak.Times(t, len(files), len(files)/4), len(files)))
+	names := some(files, min(soak.Times(t, len(files), len(files)/8), len(files)))
 	play(t, exact, files, names)
 	t.Logf("%d of %d files", len(names), len(files))
 }
@@ -48,7 +48,7 @@ func TestSoakReplay(t *testing.T) {
 // TestSoakLive plays the files as one does whose side under test has randomness of its own: what depends on that is computed anew.
 func TestSoakLive(t *testing.T) {
 	files := load(t)
-	names := some(files, min(soak.Times(t, len(files), len(files)/6), len(files)))
+	names := some(files, min(soak.Times(t, len(files), len(files)/12), len(files)))
 	play(t, live, files, names)
 	t.Logf("%d of %d files", len(names), len(files))
 }

@@ -114,7 +114,7 @@ func TestSoakFiles(t *testing.T) {
 	made, cases := make(map[string]bool), all()
 	n := len(cases)
 	if !*update {
-		n = min(soak.Times(t, n, n/6), n)
+		n = min(soak.Times(t, n, n/12), n)
 	}
 	for _, c := range cases {
 		if made[c.name] {
