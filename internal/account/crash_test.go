@@ -195,13 +195,15 @@ func crashRound(t *testing.T, mem *vfs.MemFS, tag string, seed uint64, points in
 	err := recovered(func() error {
 		r.open()
 		r.spy.deaf = true
-		mu.Lock()
-		l = startLoad(ctx, r, tag, seed, func(err error) {
-			rec.Errorf("%s: %v", tag, err)
-			cancel()
-		})
-		next = 1 + random.IntN(crashAt)
-		mu.Unlock()
+		func() {
+			mu.Lock()
+			defer mu.Unlock()
+			l = startLoad(ctx, r, tag, seed, func(err error) {
+				rec.Errorf("%s: %v", tag, err)
+				cancel()
+			})
+			next = 1 + random.IntN(crashAt)
+		}()
 		l.wg.Wait()
 		r.close()
 		return nil

@@ -78,6 +78,17 @@ const (
 // startLoad begins the load, which goes on until ctx ends or until its steps fail. tag is what its names begin with.
 func startLoad(ctx context.Context, r *rig, tag string, seed uint64, failed func(error)) *load {
 	l := &load{r: r, ctx: ctx, failed: failed, counters: make([]counter, loadCounters)}
+	for i := range l.counters {
+		keys := counterKeys(i)
+		e, err := r.spy.Get(ctx, keys[0])
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if e.Version != 0 { // it goes on where it was
+			n := binary.BigEndian.Uint64(e.Value)
+			l.counters[i] = counter{n, n}
+		}
+	}
 	for w := range loadWorkers {
 		var own []*person
 		for i := range loadPeople {
@@ -274,6 +285,7 @@ type promise struct {
 	acked    []int
 	steps    [][]condition
 	counters []counter
+	bare     [][]byte // keys that were set to themselves
 }
 
 // acknowledged is what was promised up to now; asked completes it with what was begun up to then.
@@ -347,7 +359,15 @@ func (m *promise) holdCounters(r *rig) {
 			r.t.Errorf("counter %d: at %d and %d, acknowledged %d, asked for %d", i, found[0], found[1], c.acked, c.begun)
 		}
 	}
+	for _, key := range m.bare {
+		if e, err := r.spy.Get(r.t.Context(), key); err != nil || !bytes.Equal(e.Value, key) {
+			r.t.Errorf("%x: %x, %v", key, e.Value, err)
+		}
+	}
 	if _, err := r.spy.Commit(r.t.Context(), nil, writes); err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.removeSpace(r.t.Context(), 'Z'); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -67,6 +67,7 @@ type rig struct {
 	dir    string
 	fs     vfs.FS // nil: the disk
 	spy    *spy
+	engine *pebblekv.Store // behind the spy
 	config Config
 	feed   int   // the length of the engine's feed
 	broken error // what Close returns
@@ -105,7 +106,7 @@ func (r *rig) open() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.spy = &spy{Engine: engine}
+	r.engine, r.spy = engine, &spy{Engine: engine}
 	if r.wrap != nil {
 		r.spy.Engine = r.wrap(engine)
 	}
