@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -38,17 +39,36 @@ var ErrPublicKey = errors.New("credential: public key is not canonical, or of sm
 // A point of the large order with a part of small order added is let pass. Telling it costs as much as a
 // verification, and it gains nothing: to sign under it takes the private key of the part of large order.
 func CheckPublicKey(a []byte) error {
-	point, err := new(edwards25519.Point).SetBytes(a)
-	if err != nil {
+	if len(a) != 32 || !belowP(a) || slices.Contains(smallOrder[:], yOf(a)) {
 		return ErrPublicKey
 	}
-	if [32]byte(point.Bytes()) != [32]byte(a) {
-		return ErrPublicKey
-	}
-	if new(edwards25519.Point).MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
+	if _, err := new(edwards25519.Point).SetBytes(a); err != nil {
 		return ErrPublicKey
 	}
 	return nil
+}
+
+// yOf is an encoding without the sign of x, which is all of it but one bit.
+func yOf(a []byte) (y [32]byte) {
+	copy(y[:], a)
+	y[31] &= 0x7f
+	return y
+}
+
+// belowP says whether y is below p = 2^255 - 19. Then the encoding is the canonical one, but for x = 0 with a sign, whose points
+// are of small order.
+func belowP(a []byte) bool {
+	y := yOf(a)
+	return y[31] != 0x7f || y[0] < 0xed || slices.ContainsFunc(y[1:31], func(b byte) bool { return b != 0xff })
+}
+
+// smallOrder is every y of the eight points of small order, little-endian: 1, p - 1, 0, and the two of the points of order 8.
+var smallOrder = [...][32]byte{
+	{1},
+	[32]byte([]byte("\xec\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f")),
+	{},
+	[32]byte([]byte("\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a")),
+	[32]byte([]byte("\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05")),
 }
 
 // VerifyProof reports whether proof is that of the password behind a, which has passed [CheckPublicKey].

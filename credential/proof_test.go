@@ -1,10 +1,12 @@
 package credential
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -149,6 +151,45 @@ func forgeable(a []byte) bool {
 		}
 	}
 	return false
+}
+
+// TestCheckPublicKeyAgainstArithmetic holds the check by tables against what it stands for: one encoding, and no small order.
+func TestCheckPublicKeyAgainstArithmetic(t *testing.T) {
+	slow := func(a []byte) bool {
+		point, err := new(edwards25519.Point).SetBytes(a)
+		return err == nil && bytes.Equal(point.Bytes(), a) &&
+			new(edwards25519.Point).MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 0
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all [][]byte
+	for _, edge := range smallOrderEncodings(t) {
+		for bit := range 256 { // and its neighbours
+			near := bytes.Clone(edge)
+			near[bit/8] ^= 1 << (bit % 8)
+			all = append(all, near)
+		}
+		all = append(all, edge)
+	}
+	for range 5000 {
+		a := make([]byte, 32)
+		for i := range a {
+			a[i] = byte(rng.Uint32())
+		}
+		all = append(all, a)
+	}
+	good := 0
+	for _, a := range all {
+		want := slow(a)
+		if (CheckPublicKey(a) == nil) != want {
+			t.Errorf("%x: the arithmetic says %v", a, want)
+		}
+		if want {
+			good++
+		}
+	}
+	if good < len(all)/4 || good > len(all)*3/4 {
+		t.Errorf("%d of %d are good: the test shows little", good, len(all))
+	}
 }
 
 func TestCheckPublicKey(t *testing.T) {
