@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,7 +27,8 @@ type Key struct {
 // Keyset signs and verifies the tokens of one issuer. It is safe for concurrent use.
 type Keyset struct {
 	issuer string
-	signer jose.Signer
+	signer *signer
+	claims string                       // what every payload begins with
 	public map[string]ed25519.PublicKey // by ID
 	jwks   []byte
 }
@@ -38,7 +40,11 @@ func New(issuer, current string, keys ...Key) (*Keyset, error) {
 	if issuer == "" || !utf8.ValidString(issuer) {
 		return nil, errors.New("token: the issuer is empty or not UTF-8")
 	}
-	s := &Keyset{issuer: issuer, public: make(map[string]ed25519.PublicKey, len(keys))}
+	quoted, err := json.Marshal(issuer)
+	if err != nil {
+		return nil, fmt.Errorf("token: encoding the issuer: %w", err)
+	}
+	s := &Keyset{issuer: issuer, claims: fmt.Sprintf(`{"iss":%s,"aud":%s,"sub":"`, quoted, quoted), public: make(map[string]ed25519.PublicKey, len(keys))}
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, key := range keys {
 		if err := s.add(key, current); err != nil {
@@ -51,7 +57,6 @@ func New(issuer, current string, keys ...Key) (*Keyset, error) {
 	if s.signer == nil {
 		return nil, errors.New("token: the current key is not among the keys")
 	}
-	var err error
 	if s.jwks, err = json.Marshal(set); err != nil {
 		return nil, fmt.Errorf("token: encoding the public keys: %w", err)
 	}
@@ -89,17 +94,32 @@ func (s *Keyset) add(key Key, current string) error {
 	return nil
 }
 
-func newSigner(id string, private ed25519.PrivateKey) (jose.Signer, error) {
+// signer is a key and what every token that it signs begins with: the header, encoded, and the dot behind it.
+type signer struct {
+	private ed25519.PrivateKey
+	header  string
+}
+
+// newSigner takes the header from a token of go-jose's making.
+func newSigner(id string, private ed25519.PrivateKey) (*signer, error) {
 	key := jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: private, KeyID: id}}
-	signer, err := jose.NewSigner(key, new(jose.SignerOptions).WithType(Type))
+	model, err := jose.NewSigner(key, new(jose.SignerOptions).WithType(Type))
 	if err != nil {
 		return nil, fmt.Errorf("token: key %q cannot sign: %w", id, err)
 	}
-	return signer, nil
+	object, err := model.Sign(nil)
+	if err != nil {
+		return nil, fmt.Errorf("token: key %q cannot sign: %w", id, err)
+	}
+	token, err := object.CompactSerialize()
+	if err != nil {
+		return nil, fmt.Errorf("token: key %q cannot sign: %w", id, err)
+	}
+	return &signer{private, token[:strings.IndexByte(token, '.')+1]}, nil
 }
 
 // checkLength signs the longest claims there are: all members but the times have one size.
-func (s *Keyset) checkLength(signer jose.Signer, id string) error {
+func (s *Keyset) checkLength(signer *signer, id string) error {
 	longest := Claims{
 		IssuedAt: time.Unix(maxTime-1, 0), Expires: time.Unix(maxTime, 0), Thumbprint: Thumbprint([32]byte{}),
 	}
