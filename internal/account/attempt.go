@@ -163,9 +163,11 @@ func (s *Service) lookup(get func([]byte) ([]byte, bool, error), name string) (i
 	return s.lookupAgain(get, name, new(opened))
 }
 
-// opened is what a lookup has opened, for the next one of the same name: records that are still the same bytes at the same
+// opened is what a lookup has computed and opened, for the next one of the same name: records that are still the same bytes at the same
 // place are not opened twice.
 type opened struct {
+	nameKey                   []byte // of the name
+	madeUp                    ID     // for the name
 	sealedName, sealedAccount []byte
 	key                       []byte // of the account
 	index                     idRecord
@@ -174,7 +176,10 @@ type opened struct {
 
 // lookupAgain is lookup, behind another one.
 func (s *Service) lookupAgain(get func([]byte) ([]byte, bool, error), name string, o *opened) (id ID, r accountRecord, real bool, err error) {
-	key := s.store.nameKey(name)
+	if o.nameKey == nil {
+		o.nameKey, o.madeUp = s.store.nameKey(name), s.store.madeUpID(name)
+	}
+	key := o.nameKey
 	sealed, real, err := get(key)
 	if err != nil {
 		return id, r, false, err
@@ -189,7 +194,7 @@ func (s *Service) lookupAgain(get func([]byte) ([]byte, bool, error), name strin
 		}
 		o.sealedName = sealed
 	}
-	if id = s.store.madeUpID(name); real {
+	if id = o.madeUp; real {
 		id = o.index.id
 	}
 	key = accountKey(id)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,7 +51,7 @@ func (r *deviceRecord) decode(record []byte) error {
 func devicePrefix(account ID) []byte { return append([]byte{spaceDevice}, account[:]...) }
 
 func deviceKey(account ID, static [32]byte) []byte {
-	thumbprint, _ := base64.RawURLEncoding.DecodeString(token.Thumbprint(static)) // 32 bytes
+	thumbprint := token.ThumbprintSum(static)
 	return append(devicePrefix(account), thumbprint[:16]...)
 }
 

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -75,15 +73,12 @@ func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *
 			return sid, err
 		}
 	}
-	thumbprint := token.Thumbprint(ch.Static)
-	if _, err := base64.RawURLEncoding.Decode(rec.thumbprint[:], []byte(thumbprint)); err != nil {
-		return sid, fmt.Errorf("account: thumbprint: %w", err)
-	}
+	rec.thumbprint = token.ThumbprintSum(ch.Static)
 	issuer := Issuer(s.c.Secrets.RealmID)
 	text, err := s.tokens.Load().Sign(token.Claims{
 		Issuer: issuer, Audience: issuer,
 		Subject: id, SessionID: sid, ID: rec.jti,
-		IssuedAt: unix(rec.created), Expires: unix(rec.expires), Thumbprint: thumbprint,
+		IssuedAt: unix(rec.created), Expires: unix(rec.expires), Thumbprint: token.Thumbprint(ch.Static),
 	})
 	if err != nil {
 		return sid, err

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 	"sync"
@@ -45,6 +46,7 @@ type store struct {
 	rand    io.Reader
 	secrets Secrets // but for the wrapping keys, which are in seals
 	seals   *seals
+	macs    *sync.Pool // of HMACs under K_name
 }
 
 // newStore makes a store whose commits take records under the current wrapping key alone.
@@ -55,7 +57,9 @@ func newStore(engine kv.Engine, rand io.Reader, secrets *Secrets) (store, error)
 	}
 	s := &seals{}
 	s.now.Store(w)
-	return store{engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s}, nil
+	key := secrets.NameKey
+	macs := &sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}
+	return store{engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s, macs: macs}, nil
 }
 
 // seals is the wrapping keys, which change while others work with them.
@@ -94,6 +98,12 @@ func (g *guard) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) 
 	return g.Engine.Commit(ctx, reads, writes)
 }
 
+// Unmoved implements kv.Witness as far as the engine does.
+func (g *guard) Unmoved(reads []kv.Read) bool {
+	w, ok := g.Engine.(kv.Witness)
+	return ok && w.Unmoved(reads)
+}
+
 // init writes the record that says whose store it is, or checks it.
 func (s *store) init(ctx context.Context) error {
 	return kv.Update(ctx, s.engine, func(tx *kv.Tx) error {
@@ -125,23 +135,27 @@ func (s *store) init(ctx context.Context) error {
 	})
 }
 
+// nameMAC appends the HMAC under K_name of a message.
+func (s *store) nameMAC(dst, message []byte) []byte {
+	mac := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(mac)
+	mac.Reset() // to the key, which has been taken in once for all
+	mac.Write(message)
+	return mac.Sum(dst)
+}
+
 func (s *store) nameKey(name string) []byte {
-	mac := hmac.New(sha256.New, s.secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(nil, "login name"), name))
-	return mac.Sum([]byte{spaceName})
+	return s.nameMAC([]byte{spaceName}, appendLP(appendLP(nil, "login name"), name))
 }
 
 // madeUpID is the id of a name without an account. Nothing is ever stored of it.
 func (s *store) madeUpID(name string) ID {
-	mac := hmac.New(sha256.New, s.secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(nil, "made-up account"), name))
-	return ID(mac.Sum(nil)[:16])
+	return ID(s.nameMAC(nil, appendLP(appendLP(nil, "made-up account"), name))[:16])
 }
 
 func (s *store) throttleKey(kind throttleKind, subject string) []byte {
-	mac := hmac.New(sha256.New, s.secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(appendLP(nil, "throttle"), []byte{byte(kind)}), subject))
-	return mac.Sum([]byte{spaceThrottle, byte(kind)})[:2+16]
+	message := appendLP(appendLP(appendLP(nil, "throttle"), []byte{byte(kind)}), subject)
+	return s.nameMAC([]byte{spaceThrottle, byte(kind)}, message)[:2+16]
 }
 
 func accountKey(id ID) []byte { return append([]byte{spaceAccount}, id[:]...) }
