@@ -135,3 +135,39 @@ func TestDeadlines(t *testing.T) {
 		}
 	})
 }
+
+// TestLimit has a handshake wait for a place before it computes, and none is taken while it waits for its peer.
+func TestLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := net.Pipe()
+		defer c.Close()
+		places := make(chan struct{}, 1)
+		h := Server(s, nil)
+		h.Limit(places)
+		places <- struct{}{}
+		computed := false
+		go func() {
+			if err := h.Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+			computed = true
+		}()
+		client := Client(c, nil)
+		go client.Hello(t.Context())
+		synctest.Wait()
+		if computed {
+			t.Error("it computes without a place")
+		}
+		<-places
+		synctest.Wait()
+		if !computed || len(places) != 0 {
+			t.Errorf("computed %v, with %d places taken", computed, len(places))
+		}
+		hello := testHello(serverStatic, time.Now())
+		go h.Hello(t.Context(), serverStatic, hello.AppendTo(nil))
+		synctest.Wait()
+		if len(places) != 0 {
+			t.Error("it holds a place while its peer is to send M3")
+		}
+	})
+}

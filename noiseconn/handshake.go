@@ -30,6 +30,7 @@ type handshake struct {
 	static StaticKey // the state's, too: see newHandshake
 	done   int       // steps
 	err    error     // of the step that failed, for ever
+	places chan struct{}
 }
 
 func newHandshake(conn net.Conn, random io.Reader, suite noise.CipherSuite, initiator bool) *handshake {
@@ -73,12 +74,27 @@ func (h *handshake) step(ctx context.Context, n int, run func() error) error {
 	return h.err
 }
 
+// begin takes a place to compute, and end gives it back. Nothing waits for the peer in between.
+func (h *handshake) begin() {
+	if h.places != nil {
+		h.places <- struct{}{}
+	}
+}
+
+func (h *handshake) end() {
+	if h.places != nil {
+		<-h.places
+	}
+}
+
 // send writes the next Noise message as a frame, and what is before it in the same Write.
 func (h *handshake) send(before, payload []byte, limit int) (first, second *noise.CipherState, err error) {
 	start := len(before)
 	b := make([]byte, 0, start+wire.FrameHeaderSize+limit)
 	b = wire.BeginFrame(append(b, before...))
+	h.begin()
 	b, first, second, err = h.state.WriteMessage(b, payload)
+	h.end()
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
@@ -94,7 +110,9 @@ func (h *handshake) send(before, payload []byte, limit int) (first, second *nois
 
 // open takes the body of a frame as the next Noise message.
 func (h *handshake) open(body []byte) (payload []byte, first, second *noise.CipherState, err error) {
+	h.begin()
 	payload, first, second, err = h.state.ReadMessage(nil, body)
+	h.end()
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrHandshake, err)
 	}

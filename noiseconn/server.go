@@ -35,6 +35,10 @@ func newServer(conn net.Conn, random io.Reader, suite noise.CipherSuite) *Server
 	return &ServerHandshake{handshake: newHandshake(conn, random, suite, false)}
 }
 
+// Limit has the handshake take a place, by a send, whenever it computes with keys, and give it back behind it: so as many compute at once as places
+// holds. It is called before Start.
+func (h *ServerHandshake) Limit(places chan struct{}) { h.places = places }
+
 // Start reads the preface and M1. The error is ErrPreface or ErrVersion where the preface is not the one of
 // this version; M1 has not been read then. It is io.EOF where the client closed without a word.
 func (h *ServerHandshake) Start(ctx context.Context) error {

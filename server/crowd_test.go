@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -277,5 +278,31 @@ func TestRulesWithinFiles(t *testing.T) {
 	}
 	if _, err := (server.Rules{Grace: -1}).Within(1000); err == nil {
 		t.Error("a rule that can't be")
+	}
+}
+
+// TestCrowdOfManyNetworks: who has many networks of a wide one is a crowd, though there is but one connection in each.
+func TestCrowdOfManyNetworks(t *testing.T) {
+	for name, address := range map[string]string{
+		"/64s of a /48": "2001:db8:1:%x::1", "/56s of a /48": "2001:db8:1:%x00::1", "/64s of a /56": "2001:db8:1:42%02x::1", "addresses of a /24": "203.0.113.%d",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := authtest.New(t, authtest.Options{Server: server.Config{MaxHandshakes: 96}})
+				alice := enroll(t, srv, "alice")
+				var waiting []net.Conn
+				for i := range 5 { // they are there for longest
+					waiting = append(waiting, from(t, srv, fmt.Sprintf("198.51.%d.1", i)))
+					synctest.Wait()
+				}
+				for i := range 200 {
+					go io.Copy(io.Discard, from(t, srv, fmt.Sprintf(address, i+1)))
+					synctest.Wait()
+				}
+				for _, conn := range waiting {
+					greet(t, conn).login(alice)
+				}
+			})
+		})
 	}
 }

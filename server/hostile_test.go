@@ -32,7 +32,10 @@ func from(t testing.TB, srv *authtest.Server, address string) net.Conn {
 
 // TestLobbyIsFull: whoever crowds the lobby keeps nobody out, from wherever they come.
 func TestLobbyIsFull(t *testing.T) {
-	const places = 8
+	const (
+		each   = 4 // of each room
+		places = 3 * each
+	)
 	for name, address := range map[string]func(int) string{
 		"from one address":    func(int) string { return "203.0.113.1" },
 		"from one network":    func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) },
@@ -58,9 +61,9 @@ func TestLobbyIsFull(t *testing.T) {
 					}
 					crowd(3 * places)
 					p := greet(t, from(t, srv, "198.51.100.1"))
-					crowd(places/2 - 1) // fewer than its half holds
+					crowd(each - 1) // fewer than a room holds
 					p.ask(alice)
-					crowd(places/2 - 1) // fewer than its half holds
+					crowd(each - 1) // fewer than a room holds
 					p.send(p.proof(alice))
 					p.takeWelcome()
 					crowd(3 * places)

@@ -7,14 +7,24 @@ import (
 
 // lobby is the connections that are not logged in. It is bounded: when it is full, a newcomer
 // does not wait and is not turned away, since either would let a crowd of silent connections keep everybody out.
-// Instead one of the crowd goes. There are two halves, for those that have shaken hands and those that have not, so that
-// neither kind of crowd can push out who is in the other half.
+// Instead one of the crowd goes. There are three rooms, each with a third of the places, so that a crowd that
+// says nothing, or does not go on, pushes out nobody who is further.
 type lobby struct {
-	mu     sync.Mutex
-	halves [2]queue
+	mu    sync.Mutex
+	rooms [rooms]queue
 }
 
-// queue is one half of the lobby. It is guarded by the lobby's mutex.
+// room is how far a connection has come.
+type room int
+
+const (
+	entered room = iota // nothing of it has been taken
+	greeted             // its first message has, and M2 is or will be on its way
+	shaken              // it has shaken hands
+	rooms
+)
+
+// queue is one room of the lobby. It is guarded by the lobby's mutex.
 type queue struct {
 	max    int
 	who    []guest // in the order in which they came
@@ -28,8 +38,8 @@ type guest struct {
 }
 
 func (l *lobby) init() {
-	for i := range l.halves {
-		l.halves[i].crowds = make(crowds)
+	for i := range l.rooms {
+		l.rooms[i].crowds = make(crowds)
 	}
 }
 
@@ -37,8 +47,8 @@ func (l *lobby) init() {
 func (l *lobby) resize(size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.halves {
-		l.halves[i].max = (size + 1) / 2
+	for i := range l.rooms {
+		l.rooms[i].max = (size + int(rooms) - 1) / int(rooms)
 	}
 }
 
@@ -46,25 +56,25 @@ func (l *lobby) resize(size int) {
 func (l *lobby) enter(ss *session) (evicted *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.halves[0].add(ss)
+	return l.rooms[entered].add(ss)
 }
 
-// shaken moves ss, which has shaken hands, and returns who has to go for it, if anybody.
-func (l *lobby) shaken(ss *session) (evicted *session) {
+// advance moves ss to the next room, and returns who has to go for it, if anybody.
+func (l *lobby) advance(ss *session, to room) (evicted *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.halves[0].remove(ss) { // it was to go
+	if !l.rooms[to-1].remove(ss) { // it was to go
 		return nil
 	}
-	return l.halves[1].add(ss)
+	return l.rooms[to].add(ss)
 }
 
 // leave removes ss, if it is still there.
 func (l *lobby) leave(ss *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.halves {
-		l.halves[i].remove(ss)
+	for i := range l.rooms {
+		l.rooms[i].remove(ss)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,8 @@ type Config struct {
 	// MaxHandshakes leaves of it is for those that are logged in. Where that is reached, the one that is idle for longest gives way, of
 	// the account with the most of them, and then of the address. 0: 20,000.
 	MaxConnections int
-	// MaxHandshakes bounds the connections that are not logged in: one half of it those that have not shaken hands, the other
-	// half those that have. Where that is reached, the one that has waited for longest gives way, of the address with
+	// MaxHandshakes bounds the connections that are not logged in: a third of it those that have said nothing, a third those
+	// that shake hands, and a third those that have. Where that is reached, the one that has waited for longest gives way, of the address with
 	// the most of them. It is at most one half of MaxConnections. 0: 1,024.
 	MaxHandshakes int
 	// Grace is how long Shutdown lets logins that have begun come to their end. 0: 5 s.
@@ -67,10 +68,12 @@ const (
 	maxLoginBytes  = 8192
 	sweepEvery     = 10 * time.Minute
 	defaultLobby   = 1024
-	leastConns     = 16                       // that are worth a start
-	maxRefusals    = 64                       // at once
-	maxLeaving     = 64                       // of those that made room for others, and are being told goodbye
-	leeway         = maxRefusals + maxLeaving // over MaxConnections, for who is on the way out
+	leastConns     = 16                             // that are worth a start
+	maxRefusals    = 64                             // at once
+	maxLeaving     = 64                             // of those that made room for others, and are being told goodbye
+	maxArriving    = 64                             // that were accepted and have not come to read their first bytes
+	maxEvicted     = maxArriving + maxRefusals + 64 // that made room in the lobby and are not gone; some arrive, and some are told why
+	leeway         = maxRefusals + maxLeaving       // over MaxConnections, for who is on the way out
 	defaultGrace   = 5 * time.Second
 )
 
@@ -89,7 +92,11 @@ type Server struct {
 	requests atomic.Int64 // of all who are logged in: what session.used is of
 	refusals places
 	leaving  places
-	draining atomic.Bool
+	arriving places
+	evicted  places
+
+	computing chan struct{} // a place each for handshakes that compute
+	draining  atomic.Bool
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -121,6 +128,8 @@ func New(c *Config) (*Server, error) {
 	s.live.init()
 	s.penalties.init()
 	s.refusals, s.leaving = make(places, maxRefusals), make(places, maxLeaving)
+	s.arriving, s.evicted = make(places, maxArriving), make(places, maxEvicted)
+	s.computing = make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))
 	if err := s.SetRules(Rules{c.MaxConnections, c.MaxHandshakes, c.MaxPerAccount, c.Penalties, c.Grace}); err != nil {
 		return nil, err
 	}
@@ -177,49 +186,72 @@ func (s *Server) begin(l net.Listener) bool {
 }
 
 // take serves one connection in a goroutine of its own, or refuses it. Of a network that is cut off, one is told from time to time and the
-// others are closed without a word: that costs as little here as can be. There is room for it, since others give way, but where more are
-// on their way out than may be, or the rules were tightened.
+// others are closed without a word: that costs as little here as can be.
 func (s *Server) take(conn net.Conn) {
 	cut, tell := s.penalties.cutOff(addressOf(conn))
-	if cut {
-		s.seen.cut()
-		if !tell {
-			conn.Close()
-			return
-		}
-	} else {
+	switch {
+	case !cut:
 		s.live.makeRoom().displace()
+		s.admit(conn)
+		return
+	case !tell || !s.refusals.take():
+		conn.Close()
+	default:
+		s.refuse(conn)
 	}
+	s.seen.cut()
+}
+
+// admit serves a connection. There is room for it, since others give way, but where more are on their way out than may be, or the rules
+// were tightened.
+func (s *Server) admit(conn net.Conn) {
+	if s.open.Load() >= int64(s.rules.Load().MaxConnections+leeway) {
+		s.seen.handshake(wire.CodeOverloaded.Name())
+		if s.refusals.take() {
+			s.refuse(conn)
+		} else {
+			conn.Close()
+		}
+		return
+	}
+	s.arriving <- struct{}{} // which serve gives back
+	s.open.Add(1)
+	began := s.start(conn, func(ss *session) {
+		defer s.open.Add(-1)
+		ss.serve(s.ctx)
+	})
+	if !began {
+		s.arriving.give()
+		s.open.Add(-1)
+	}
+}
+
+// refuse tells a connection that there is no room, for which it has one of the places.
+func (s *Server) refuse(conn net.Conn) {
+	began := s.start(conn, func(ss *session) {
+		defer s.refusals.give()
+		ss.refuse(s.ctx, wire.CodeOverloaded)
+	})
+	if !began {
+		s.refusals.give()
+	}
+}
+
+// start runs a connection in a goroutine of its own, unless the server stops, in which case it is closed.
+func (s *Server) start(conn net.Conn, run func(*session)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	room := !cut && s.open.Load() < int64(s.rules.Load().MaxConnections+leeway)
-	switch {
-	case s.closed:
+	if s.closed {
 		conn.Close()
-		return
-	case !room:
-		if !cut {
-			s.seen.handshake(wire.CodeOverloaded.Name())
-		}
-		if !s.refusals.take() {
-			conn.Close()
-			return
-		}
-	default:
-		s.open.Add(1)
+		return false
 	}
 	ss := newSession(s, conn)
 	s.sessions[ss] = struct{}{}
 	s.connections.Go(func() {
 		defer s.forget(ss)
-		if room {
-			defer s.open.Add(-1)
-			ss.serve(s.ctx)
-			return
-		}
-		defer s.refusals.give()
-		ss.refuse(s.ctx, wire.CodeOverloaded)
+		run(ss)
 	})
+	return true
 }
 
 // places are what only so many can have at once.
@@ -239,9 +271,7 @@ func (p places) give() { <-p }
 
 func (s *Server) forget(ss *session) {
 	s.live.leave(ss)
-	if ss.leave() {
-		s.leaving.give()
-	}
+	ss.leave()
 	s.mu.Lock()
 	delete(s.sessions, ss)
 	s.mu.Unlock()

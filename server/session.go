@@ -46,6 +46,7 @@ type session struct {
 	inside   bool       // the next read is one in Ready
 	woken    wire.Code  // why the connection is to end; 0: it is not
 	leaving  bool       // it has one of the server's places for who makes room
+	evicted  bool       // it has one of those for who makes room in the lobby
 	gone     bool       // its goroutine is about to end
 	drained  time.Time  // until when a login may still finish; zero: the server is not stopping
 }
@@ -91,9 +92,10 @@ func addressOf(conn net.Conn) netip.Addr {
 // serve leads the connection from its first byte to its last.
 func (ss *session) serve(ctx context.Context) {
 	defer ss.raw.Close()
-	ss.server.lobby.enter(ss).evict()
+	ss.server.lobby.enter(ss).makeWay()
 	defer ss.server.lobby.leave(ss)
 	defer ss.dismiss()
+	ss.server.arriving.give()
 	ss.raw.SetWriteDeadline(ss.began.Add(handshakeTime))
 	ss.setReadDeadline(ss.began.Add(handshakeTime))
 	payload, err := ss.handshake(ctx)
@@ -103,7 +105,7 @@ func (ss *session) serve(ctx context.Context) {
 		ss.judge(err)
 		return
 	}
-	ss.server.lobby.shaken(ss).evict()
+	ss.server.lobby.advance(ss, shaken).evict()
 	ss.log.Info("connect")
 	for msg := payload; msg != nil; msg = ss.next() {
 		if !ss.step(ctx, msg) {
@@ -119,6 +121,7 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	h := noiseconn.Server(ss.raw, ss.server.c.Rand)
+	h.Limit(ss.server.computing)
 	if err := h.Start(ctx); err != nil {
 		switch {
 		case errors.Is(err, noiseconn.ErrVersion):
@@ -131,6 +134,7 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		}
 		return nil, err
 	}
+	ss.server.lobby.advance(ss, greeted).evict()
 	if err := h.Hello(ctx, node.static, ss.server.hello(&node).AppendTo(nil)); err != nil {
 		return nil, err
 	}
@@ -433,24 +437,51 @@ func (ss *session) displace() {
 	ss.wakeLocked(wire.CodeLimit)
 }
 
-// leave is its end. It says whether it has one of the server's places for who makes room.
-func (ss *session) leave() bool {
+// leave is its end. It gives back what it has of the server's places for who makes room.
+func (ss *session) leave() {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	ss.gone = true
-	return ss.leaving
+	if ss.leaving {
+		ss.server.leaving.give()
+	}
+	if ss.evicted {
+		ss.server.evicted.give()
+	}
 }
 
-// evict wakes who has to make room in the lobby; nil is nobody.
-func (ss *session) evict() {
+// evict wakes who has to make room in the lobby; nil is nobody. It says whether that is on its way out now.
+func (ss *session) evict() bool {
 	if ss == nil {
+		return false
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.admitted || ss.gone || ss.woken != 0 {
+		return false
+	}
+	ss.wakeLocked(wire.CodeOverloaded)
+	ss.server.seen.eviction()
+	return true
+}
+
+// makeWay evicts ss, once there are not too many on their way out. Who has come waits for that, and so do those behind it, in the system's
+// queue: here they would push out others whose first bytes are there, and whose turn to have them read has not come.
+func (ss *session) makeWay() {
+	if ss == nil {
+		return
+	}
+	ss.server.evicted <- struct{}{}
+	if !ss.evict() {
+		ss.server.evicted.give()
 		return
 	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if !ss.admitted && ss.woken == 0 {
-		ss.wakeLocked(wire.CodeOverloaded)
-		ss.server.seen.eviction()
+	if ss.gone {
+		ss.server.evicted.give()
+	} else {
+		ss.evicted = true
 	}
 }
 
