@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,9 @@ type options struct {
 	rounds, clients, accounts int
 	time                      time.Duration
 	only, json, svg, dir      string
+	sizes                     string
+	accountsOf                []int // the same
+	idle                      int
 	quick, user, keep         bool
 }
 
@@ -50,6 +54,8 @@ func parse(args []string, stderr io.Writer) (o *options, err error) {
 	f.StringVar(&o.json, "json", "", "write the figures to this `FILE`")
 	f.StringVar(&o.svg, "svg", "", "write a plot to this `FILE`")
 	f.StringVar(&o.dir, "dir", "", "make the data folders in this `DIR`, on the disk that is to be measured (default: the temporary folder, or /var/tmp where that is in memory)")
+	f.StringVar(&o.sizes, "sizes", "1000,100000,1000000", "scale: accounts in the store, a list")
+	f.IntVar(&o.idle, "idle", 10_000, "scale: connections to hold")
 	f.BoolVar(&o.quick, "quick", false, "one short round, which says little: to see that everything works")
 	f.BoolVar(&o.user, "make-user", false, "as root: make a user of the system for the time of the run, to measure OpenSSH with a password")
 	f.BoolVar(&o.keep, "keep", false, "keep the data folders and logs")
@@ -60,10 +66,18 @@ func parse(args []string, stderr io.Writer) (o *options, err error) {
 		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	if o.quick {
-		o.rounds, o.time = 1, time.Second
+		o.sizes, o.idle = "500,5000", 800
+		o.rounds, o.time = 1, 500*time.Millisecond
 	}
-	if o.rounds < 1 || o.clients < 1 || o.accounts < 0 || o.time < 100*time.Millisecond {
-		return nil, errors.New("rounds and clients are at least 1, the time at least 100ms")
+	for text := range strings.SplitSeq(o.sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a number of accounts", text)
+		}
+		o.accountsOf = append(o.accountsOf, n)
+	}
+	if o.rounds < 1 || o.clients < 1 || o.idle < o.clients || o.accounts < 0 || o.time < 100*time.Millisecond {
+		return nil, errors.New("rounds and clients are at least 1, idle connections as many as clients, the time at least 100ms")
 	}
 	if o.accounts == 0 { // 4,000 logins a second for twice the time, at most 60 sessions of 100 an account
 		o.accounts = max(1000, int(float64(o.rounds)*o.time.Seconds()*2*4000/60))
@@ -104,22 +118,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer remove()
 	plan := &plan{rounds: o.rounds, time: o.time, clients: o.clients, fraction: 0.7, idle: 1}
-	sizes, idle := []int{1_000, 100_000, 1_000_000}, idleWanted
 	if o.quick {
-		plan.idle, sizes, idle = 10, []int{500, 5_000}, 800
+		plan.idle = 10
 	}
-	r := &report{Machine: describe(env.dir)}
+	r := &report{}
+	if r.Machine, err = describe(env.dir); err != nil {
+		return err
+	}
 	if mode != modeScale {
 		if err := r.compare(ctx, env, plan, o.only, stderr); err != nil {
 			return err
 		}
 	}
 	if mode != modeLogins {
-		if r.Scale, err = scale(ctx, env, plan, sizes, idle, stderr); err != nil {
+		if r.Scale, err = scale(ctx, env, plan, o.accountsOf, o.idle, stderr); err != nil {
 			return err
 		}
 	}
-	r.Machine.after()
+	if err := r.Machine.after(); err != nil {
+		return err
+	}
 	return errors.Join(r.write(o, stdout), r.fault(o.only != ""))
 }
 

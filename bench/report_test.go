@@ -155,7 +155,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, bad := range []string{"--rounds 0", "--clients 0", "--time 1ms", "--accounts -1", "--nonsense", "argument"} {
+	for _, bad := range []string{"--sizes 5,x", "--sizes 0", "--idle 0", "--rounds 0", "--clients 0", "--time 1ms", "--accounts -1", "--nonsense", "argument"} {
 		if _, err := parse(strings.Fields(bad), io.Discard); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
@@ -172,5 +172,23 @@ func TestFlags(t *testing.T) {
 	}
 	if apart([]float64{10, 11, 10.5}) > 0.1001 || apart([]float64{10, 11}) < 0.0999 || apart(nil) != 0 {
 		t.Error("apart")
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	busy, stolen, err := parseBusy("cpu  10 20 30 400 500 60 70 80 5 5\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+	if err != nil || busy != 1900*time.Millisecond || stolen != 800*time.Millisecond {
+		t.Errorf("%v, %v, %v", busy, stolen, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2 3 4 5 6 7 x"} {
+		if _, _, err := parseBusy(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if m := (&machine{Others: 0.04}).String(); strings.Contains(m, "NOT QUIET") {
+		t.Error(m)
+	}
+	if m := (&machine{Others: 0.03, Stolen: 0.03}).String(); !strings.Contains(m, "NOT QUIET") {
+		t.Error(m)
 	}
 }

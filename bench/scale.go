@@ -61,7 +61,6 @@ type scaling struct {
 const (
 	crowdSize   = 20_000 // accounts that log in, of those that there are
 	loginsEach  = 90     // that an account may have without coming to its most sessions
-	idleWanted  = 10_000 // connections
 	sparedFiles = 600    // that a process needs for other things
 )
 
@@ -74,6 +73,7 @@ func scale(ctx context.Context, env *environment, plan *plan, sizes []int, idle 
 	if err := s.grow(ctx, env, plan, sizes, progress); err != nil {
 		return nil, err
 	}
+	env.accounts *= 3 // for as many more loads on one folder than a comparison has
 	small, err := env.newFolder(ctx, "scale-small", env.accounts)
 	if err != nil {
 		return nil, err
