@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -107,7 +108,7 @@ func (s *Store) events() *pebble.EventListener {
 	}
 }
 
-// guardedFS is what pebble sees of the file system. Where a folder can't be synced, pebble panics, on
+// guardedFS is what pebble sees of the file system. Where a folder can't be synced, or a log can't be ended or begun, pebble panics, on
 // goroutines of its own too; here it fails and parks as with Fatalf.
 type guardedFS struct {
 	vfs.FS
@@ -122,7 +123,33 @@ func (g guardedFS) OpenDir(name string) (vfs.File, error) {
 	return guardedDir{f, g.s}, nil
 }
 
+func (g guardedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.Create(name, category)
+	return g.log(name, f, err)
+}
+
+func (g guardedFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.ReuseForWrite(from, to, category)
+	return g.log(to, f, err)
+}
+
+func (g guardedFS) log(name string, f vfs.File, err error) (vfs.File, error) {
+	if !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	g.s.failAndPark("log", err)
+	return guardedLog{f, g.s}, nil
+}
+
 func (g guardedFS) Unwrap() vfs.FS { return g.FS }
+
+// failAndPark does not return, but where there is no error.
+func (s *Store) failAndPark(op string, err error) {
+	if err != nil {
+		s.fail(s.explain(op, err))
+		select {}
+	}
+}
 
 type guardedDir struct {
 	vfs.File
@@ -130,9 +157,45 @@ type guardedDir struct {
 }
 
 func (d guardedDir) Sync() error {
-	if err := d.File.Sync(); err != nil {
-		d.s.fail(d.s.explain("sync folder", err))
-		select {}
-	}
+	d.s.failAndPark("sync folder", d.File.Sync())
+	return nil
+}
+
+// guardedLog is a log that is written.
+type guardedLog struct {
+	vfs.File
+	s *Store
+}
+
+func (l guardedLog) Write(b []byte) (int, error) {
+	n, err := l.File.Write(b)
+	l.s.failAndPark("log", err)
+	return n, nil
+}
+
+func (l guardedLog) Sync() error {
+	l.s.failAndPark("log", l.File.Sync())
+	return nil
+}
+
+func (l guardedLog) SyncData() error {
+	l.s.failAndPark("log", l.File.SyncData())
+	return nil
+}
+
+func (l guardedLog) SyncTo(length int64) (fullSync bool, err error) {
+	fullSync, err = l.File.SyncTo(length)
+	l.s.failAndPark("log", err)
+	return fullSync, nil
+}
+
+func (l guardedLog) Stat() (vfs.FileInfo, error) {
+	info, err := l.File.Stat()
+	l.s.failAndPark("log", err)
+	return info, nil
+}
+
+func (l guardedLog) Close() error {
+	l.s.failAndPark("log", l.File.Close())
 	return nil
 }

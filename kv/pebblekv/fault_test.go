@@ -227,6 +227,36 @@ func TestFaultInBackground(t *testing.T) {
 	}
 }
 
+// TestFaultInRotation has a full disk refuse the next log when one is full, for which pebble would panic.
+func TestFaultInRotation(t *testing.T) {
+	var full atomic.Bool
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "store", &Options{FS: errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && isLog(op) && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpReuseForWrite) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))})
+	full.Store(true)
+	value := make([]byte, kv.MaxValue)
+	acked := 0
+	for ; acked < 200; acked++ {
+		if _, err := s.Commit(t.Context(), nil, []kv.Write{{Key: fmt.Appendf(nil, "key/%d", acked), Value: value}}); err != nil {
+			break
+		}
+	}
+	if acked == 200 {
+		t.Fatal("no log was full: the test has gone blind")
+	}
+	wantFailed(t, s, syscall.ENOSPC)
+	after := mustOpen(t, "store", &Options{FS: mem.CrashClone(vfs.CrashCloneCfg{})})
+	for i := range acked {
+		if e, err := after.Get(t.Context(), fmt.Appendf(nil, "key/%d", i)); err != nil || len(e.Value) != len(value) {
+			t.Errorf("commit %d of %d: %d bytes, %v", i, acked, len(e.Value), err)
+		}
+	}
+}
+
 // TestFaultInOpen fails each step of opening in turn: it must say so, and not hang.
 func TestFaultInOpen(t *testing.T) {
 	whole := vfs.NewCrashableMem()
