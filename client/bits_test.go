@@ -90,13 +90,18 @@ type visit struct {
 	generation uint64
 }
 
+// addressOf is an address that no other visit comes from, so that none waits for another's failures.
+func addressOf(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 40000)
+}
+
 // make has a client of an account of its own do all steps, through the man in the middle.
 func (v *visits) make(t testing.TB, m *middle) (got visit) {
 	ctx, n := t.Context(), v.n
 	v.n++
 	name := fmt.Sprintf("user%08d", n)
 	enroll(t, v.srv, name, password)
-	config := m.through(v.srv, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 40000))
+	config := m.through(v.srv, addressOf(n))
 	config.Stretch(cheapKey)
 	if m.forges != nil {
 		ephemeral, static := sha256.Sum256([]byte("ephemeral "+name)), sha256.Sum256([]byte("static "+name))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -81,12 +82,14 @@ type middle struct {
 	net.Conn
 	fault  *fault
 	forges func(m2 []byte) [2]chacha
-	made   atomic.Bool // the fault
+	puts   func(m *middle, frame []byte) []byte // at the fault: what is passed on in the place of a frame; nil: the frame itself, without a fault
+	made   atomic.Bool                          // the fault
 	cut    atomic.Bool
 
 	keys   [2]chacha
-	frames [2][][]byte // that were passed on, before the fault; each way is its own goroutine's
 	rest   []byte      // of what the client is to read
+	mu     sync.Mutex  // guards what follows
+	frames [2][][]byte // as they came
 }
 
 // chacha is the key of the records of one way.
@@ -95,7 +98,7 @@ type chacha [32]byte
 func (m *middle) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
 		n := wire.PrefaceSize
-		if len(m.frames[toServer]) > 0 {
+		if m.begun() {
 			n = wire.FrameHeaderSize + int(binary.BigEndian.Uint16(rest))
 		}
 		if _, err := m.Conn.Write(m.pass(toServer, rest[:n])); err != nil {
@@ -134,6 +137,13 @@ func (m *middle) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// begun says whether the preface has passed.
+func (m *middle) begun() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.frames[toServer]) > 0
+}
+
 // end is what a reader sees of an end of the connection: who cut it did so on both sides.
 func (m *middle) end(err error) error {
 	if m.cut.Load() {
@@ -144,6 +154,8 @@ func (m *middle) end(err error) error {
 
 // pass returns what becomes of a frame.
 func (m *middle) pass(way int, frame []byte) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	n := len(m.frames[way])
 	m.frames[way] = append(m.frames[way], bytes.Clone(frame))
 	if m.forges != nil && way == toClient && n == 0 {
@@ -151,6 +163,14 @@ func (m *middle) pass(way int, frame []byte) []byte {
 	}
 	if f := m.fault; f == nil || f.way != way || f.frame != n || f.at >= len(frame) {
 		return frame
+	}
+	if m.puts != nil {
+		put := m.puts(m, frame)
+		if put == nil {
+			return frame
+		}
+		m.made.Store(true)
+		return put
 	}
 	m.made.Store(true)
 	if m.fault.bit == cutHere {

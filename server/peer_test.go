@@ -79,6 +79,7 @@ type peer struct {
 	static noiseconn.StaticKey
 	lastID uint32
 
+	sent      [][]byte        // all messages, as plaintext
 	start     *wire.AuthStart // the last one
 	challenge wire.Challenge
 	welcome   wire.Welcome // with fields of its own
@@ -132,6 +133,7 @@ func (p *peer) begin(payload []byte, static noiseconn.StaticKey) {
 // trySend sends a message, which is M3 where there was none.
 func (p *peer) trySend(m message) error {
 	b := m.AppendTo(nil)
+	p.sent = append(p.sent, b)
 	if p.conn == nil {
 		conn, err := p.shake.Finish(p.t.Context(), p.static, b)
 		p.conn = conn
