@@ -29,6 +29,7 @@ type request struct {
 	store     *store.Store
 	server    string // as it was given, perhaps with a fingerprint
 	address   string // the same as it is dialed and remembered
+	vouched   bool   // it had a fingerprint
 	acceptNew bool
 	piped     bool // passwords come from standard input
 }
@@ -62,10 +63,12 @@ func (p *program) request(s settings, piped bool) (*request, error) {
 	return r, r.resolve()
 }
 
-func (r *request) resolve() (err error) {
-	if r.address, _, err = client.ParseAddress(r.server); err != nil {
+func (r *request) resolve() error {
+	address, fingerprint, err := client.ParseAddress(r.server)
+	if err != nil {
 		return usage("%v", err)
 	}
+	r.address, r.vouched = address, fingerprint != ""
 	return nil
 }
 
@@ -80,12 +83,16 @@ func homeFolder(given string) (string, error) {
 	return filepath.Join(dir, "authcli"), nil
 }
 
-// dial connects. A server that is not known is shown to the person, whose word is taken for it.
-func (r *request) dial(ctx context.Context) (*client.Client, error) {
+// dial connects. A server that is not known is shown to the person, whose word is taken for it. Where a password is to be proved, so is one
+// that was accepted before and has not shown since that it knows an account: who denied the first password does not get a second one just so.
+func (r *request) dial(ctx context.Context, proves bool) (*client.Client, error) {
 	config := &client.Config{Store: r.store, AcceptNew: r.acceptNew}
 	c, err := client.Dial(ctx, r.server, config)
 	var unknown *client.UnknownServerError
-	if !errors.As(err, &unknown) {
+	if err == nil && proves && r.unproven() {
+		unknown = &client.UnknownServerError{Address: c.Address(), Fingerprint: c.Fingerprint()}
+		c.Close()
+	} else if !errors.As(err, &unknown) {
 		return c, err
 	}
 	if config.Identity, err = r.askTrust(ctx, unknown); err != nil {
@@ -94,12 +101,21 @@ func (r *request) dial(ctx context.Context) (*client.Client, error) {
 	return client.Dial(ctx, r.server, config)
 }
 
+// unproven says whether nothing but an earlier word speaks for the server.
+func (r *request) unproven() bool {
+	if r.acceptNew || r.vouched {
+		return false
+	}
+	s, ok, err := r.store.Server(r.address)
+	return err != nil || ok && !s.Confirmed
+}
+
 // resume connects, and logs in with the session that is held for the server.
 func (r *request) resume(ctx context.Context) (*client.Session, error) {
 	if _, err := r.held(); err != nil {
 		return nil, err
 	}
-	c, err := r.dial(ctx)
+	c, err := r.dial(ctx, false)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,11 @@ func (r *request) askTrust(ctx context.Context, unknown *client.UnknownServerErr
 			unknown.Address, unknown.Fingerprint, unknown.Address, unknown.Fingerprint)
 		return "", refused
 	}
-	r.terminal.printf("The server at %s is not known yet. Its fingerprint is\n  %s\n", clean(unknown.Address), unknown.Fingerprint)
+	what := "The server at %s is not known yet. Its fingerprint is\n  %s\n"
+	if r.unproven() {
+		what = "The server at %s was accepted before, but has not shown yet that it knows your account. Its fingerprint is\n  %s\n"
+	}
+	r.terminal.printf(what, clean(unknown.Address), unknown.Fingerprint)
 	for prompt := "Is this what its operator told you (yes/no)? "; ; prompt = "Please answer yes or no: " {
 		answer, err := r.terminal.line(ctx, prompt)
 		switch {
