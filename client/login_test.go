@@ -29,69 +29,6 @@ func (f *fake) login(st *store.Store) (*client.Session, error) {
 	return conn.Login(f.t.Context(), "alice", password, nil)
 }
 
-// TestChallengesThatAreRefused: what the password would be stretched with is judged before, and nothing is sent for it.
-func TestChallengesThatAreRefused(t *testing.T) {
-	const kib = 19456
-	known := store.Account{Name: "alice", DeviceKey: store.Secret{1}, KDF: store.KDF{Algorithm: 1, Time: 2, MemoryKiB: 2 * kib, Lanes: 2}, Salt: [16]byte{8}, Method: 1}
-	good := wire.KDF{Algorithm: 1, Time: 2, MemoryKiB: 2 * kib, Lanes: 2}
-	for name, c := range map[string]struct {
-		spoil func(*wire.Challenge)
-		known bool
-		want  error
-	}{
-		"memory too low":    {func(c *wire.Challenge) { c.KDF.MemoryKiB = kib - 1 }, false, credential.ErrKDF},
-		"one pass, too low": {func(c *wire.Challenge) { c.KDF.Time = 1 }, false, credential.ErrKDF},
-		"no pass":           {func(c *wire.Challenge) { c.KDF.Time = 0 }, false, credential.ErrKDF},
-		"memory too high":   {func(c *wire.Challenge) { c.KDF.MemoryKiB = 1<<20 + 1 }, false, credential.ErrKDF},
-		"too many passes":   {func(c *wire.Challenge) { c.KDF.Time = 9 }, false, credential.ErrKDF},
-		"too many lanes":    {func(c *wire.Challenge) { c.KDF.Lanes = 9 }, false, credential.ErrKDF},
-		"no lanes":          {func(c *wire.Challenge) { c.KDF.Lanes = 0 }, false, credential.ErrKDF},
-		"unknown algorithm": {func(c *wire.Challenge) { c.KDF.Algorithm = 2 }, false, credential.ErrKDF},
-		"memory lower":      {func(c *wire.Challenge) { c.KDF.MemoryKiB-- }, true, client.ErrDowngrade},
-		"passes lower":      {func(c *wire.Challenge) { c.KDF.Time, c.KDF.MemoryKiB = 1, 1<<17 }, true, client.ErrDowngrade},
-		"lanes lower":       {func(c *wire.Challenge) { c.KDF.Lanes = 1 }, true, client.ErrDowngrade},
-		"salt changed":      {func(c *wire.Challenge) { c.Salt[0]++ }, true, client.ErrDowngrade},
-		"below the floor":   {func(c *wire.Challenge) { c.KDF.MemoryKiB = 1 }, true, credential.ErrKDF},
-	} {
-		for _, purpose := range []string{"login", "register"} {
-			t.Run(purpose+" "+name, func(t *testing.T) {
-				f := newFake(t, 1)
-				st := f.pinned()
-				if c.known {
-					known.RealmID = f.realm
-					if err := st.PutAccount(known); err != nil {
-						t.Fatal(err)
-					}
-				}
-				f.answer = func(k *talk) {
-					k.begin()
-					challenge := k.challenge()
-					challenge.KDF = good
-					c.spoil(challenge)
-					if purpose == "login" {
-						k.sayAndWait(challenge)
-					} else {
-						k.sayAndWait(&wire.RegisterParams{Challenge: *challenge, Policy: wire.Policy{Kind: 3, MinLength: 8, MaxLength: 1024}})
-					}
-				}
-				conn, err := client.Dial(t.Context(), authtest.Address, f.config(st))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				if purpose == "login" {
-					_, err = conn.Login(t.Context(), "alice", password, nil)
-				} else {
-					err = conn.Register(t.Context(), "alice", password, nil)
-				}
-				if !errors.Is(err, c.want) {
-					t.Errorf("%v, want %v", err, c.want)
-				}
-			})
-		}
-	}
-}
-
 // TestWelcomesThatAreRefused: who lets everybody in does not know the account, and is not pinned for it.
 func TestWelcomesThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
