@@ -38,7 +38,8 @@ var rooms = map[string]struct{ ours, others string }{
 	"internal/account": {"kv credential token internal/network", "golang.org/x/crypto"},
 	"internal/backup":  {"internal/account kv/pebblekv", ""},
 	"internal/keyfile": {"", "filippo.io/age"},
-	"internal/admin":   {"internal/account", "golang.org/x/sys"},
+	"internal/keyring": {"internal/account internal/keyfile token", ""},
+	"internal/admin":   {"internal/account internal/keyfile internal/keyring", "golang.org/x/sys"},
 	"client/store":     {"", "github.com/gofrs/flock"},
 
 	"server":           {"wire noiseconn credential internal/account internal/network", ""},
@@ -47,7 +48,7 @@ var rooms = map[string]struct{ ours, others string }{
 
 	"cmd": {}, // the tests that drive both commands
 	"cmd/authsrv": {
-		"server internal/account internal/admin internal/backup internal/keyfile internal/metrics kv kv/pebblekv token credential noiseconn",
+		"server internal/account internal/admin internal/backup internal/keyfile internal/keyring internal/metrics kv kv/pebblekv token credential noiseconn",
 		"github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys github.com/gofrs/flock " +
 			"github.com/BurntSushi/toml",
 	},

@@ -14,6 +14,7 @@ import (
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/internal/keyring"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 	"github.com/authsrv/authsrv/server"
 )
@@ -80,12 +81,13 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	if !accounts {
 		return explainAdmin(ask(&admin.Operations{Status: f.status}))
 	}
-	keys, err := p.openKeys(c, f)
+	keys, passphrase, err := p.openKeyFile(c, f)
 	if err != nil {
 		return err
 	}
 	return onStore(c.Context, f, keys, func(s *account.Service) error {
-		return explainAdmin(ask(&admin.Operations{Accounts: s, Identity: identityOf(keys)}))
+		ring := keyring.New(&keyring.Config{Path: f.keys(), Keys: keys, Passphrase: passphrase, Accounts: s})
+		return explainAdmin(ask(&admin.Operations{Accounts: s, Keys: ring}))
 	})
 }
 

@@ -39,6 +39,7 @@ func (p *program) adminCommands() []*cli.Command {
 			p.adminCommand("list", "list the sessions of an account", "NAME", 1, checkPage, p.sessionList, pageFlags()...),
 			p.adminCommand("revoke", "end one session of an account, or all", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
+		p.keyCommands(),
 		p.inviteCommand(),
 		p.auditCommand(),
 		p.statusCommand(),

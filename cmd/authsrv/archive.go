@@ -112,8 +112,9 @@ func (p *program) report(c *cli.Context, r *report) error {
 
 // progress shows on a terminal how far something has come, in one line that it wipes away in the end.
 type progress struct {
-	w    io.Writer // nil: nobody looks
-	last string
+	w     io.Writer // nil: nobody looks
+	plain bool      // not a terminal: each tenth is a line
+	last  string
 }
 
 func (p *program) progress() *progress {
@@ -123,8 +124,24 @@ func (p *program) progress() *progress {
 	return &progress{}
 }
 
+// lines is progress for what takes so long that a log wants it too.
+func (p *program) lines() *progress {
+	shown := p.progress()
+	if shown.w == nil {
+		shown.w, shown.plain = p.stderr, true
+	}
+	return shown
+}
+
 func (p *progress) tell(step string, done, total int64) {
 	if p.w == nil || total == 0 {
+		return
+	}
+	if p.plain {
+		if line := fmt.Sprintf("%s: %d %%", step, 10*(10*done/total)); line != p.last {
+			p.last = line
+			fmt.Fprintf(p.w, "%s (%d of %d)\n", line, done, total)
+		}
 		return
 	}
 	if line := fmt.Sprintf("%s: %d %%", step, 100*done/total); line != p.last {
@@ -134,7 +151,7 @@ func (p *progress) tell(step string, done, total int64) {
 }
 
 func (p *progress) end() {
-	if p.last != "" {
+	if p.last != "" && !p.plain {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.last = ""
 	}

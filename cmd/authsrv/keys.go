@@ -10,6 +10,7 @@ import (
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/internal/keyring"
 	"github.com/authsrv/authsrv/noiseconn"
 	"github.com/authsrv/authsrv/server"
 	"github.com/authsrv/authsrv/token"
@@ -17,30 +18,15 @@ import (
 
 // This file is where the key file's secrets are turned into what each package wants of them.
 
-func identityOf(k *keyfile.Keys) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(k.Identity[:]) }
+func identityOf(k *keyfile.Keys) ed25519.PrivateKey { return keyring.Identity(k) }
 
 func fingerprintOf(k *keyfile.Keys) string {
 	return noiseconn.Fingerprint([32]byte(identityOf(k).Public().(ed25519.PublicKey)))
 }
 
-func secretsOf(k *keyfile.Keys) account.Secrets {
-	s := account.Secrets{
-		RealmID: k.RealmID, SaltKey: k.SaltKey, NameKey: k.NameKey, AuditKey: k.AuditKey,
-		Wrapping: make(map[uint32][32]byte, len(k.WrappingKeys)), Current: k.CurrentWrapping,
-	}
-	for _, w := range k.WrappingKeys {
-		s.Wrapping[w.ID] = w.Key
-	}
-	return s
-}
+func secretsOf(k *keyfile.Keys) account.Secrets { return keyring.Secrets(k) }
 
-func tokensOf(k *keyfile.Keys) (*token.Keyset, error) {
-	keys := make([]token.Key, len(k.TokenKeys))
-	for i, t := range k.TokenKeys {
-		keys[i] = token.Key{ID: t.ID, Private: ed25519.NewKeyFromSeed(t.Seed[:])}
-	}
-	return token.New(account.Issuer(k.RealmID), k.CurrentToken, keys...)
-}
+func tokensOf(k *keyfile.Keys) (*token.Keyset, error) { return keyring.Tokens(k) }
 
 func serverConfig(k *keyfile.Keys, accounts *account.Service) server.Config {
 	return server.Config{
@@ -50,26 +36,41 @@ func serverConfig(k *keyfile.Keys, accounts *account.Service) server.Config {
 
 // openKeys opens the key file. A sealed one takes the passphrase that was given, or one typed at a terminal.
 func (p *program) openKeys(c *cli.Context, f folder) (*keyfile.Keys, error) {
-	passphrase, err := givenPassphrase(c)
+	k, _, err := p.openKeyFile(c, f)
+	return k, err
+}
+
+// openKeyFile is openKeys for who has to write the file again, and so needs the passphrase too.
+func (p *program) openKeyFile(c *cli.Context, f folder) (*keyfile.Keys, []byte, error) {
+	passphrase, err := p.passphraseOf(c, f)
 	if err != nil {
-		return nil, err
-	}
-	if passphrase == nil {
-		sealed, err := keyfile.Sealed(f.keys())
-		if err != nil {
-			return nil, local(err)
-		}
-		if fd, ok := p.terminal(); sealed && ok {
-			if passphrase, err = p.ask(fd, "Passphrase of the key file: "); err != nil {
-				return nil, err
-			}
-		}
+		return nil, nil, err
 	}
 	k, err := keyfile.Open(f.keys(), passphrase)
 	if errors.Is(err, keyfile.ErrPassphraseNeeded) {
-		return nil, fail(exitLocal, "%w (--passphrase-file FILE, or a terminal)", err)
+		return nil, nil, needsPassphrase(err)
 	}
-	return k, local(err)
+	return k, passphrase, local(err)
+}
+
+func needsPassphrase(err error) error {
+	return fail(exitLocal, "%w (--passphrase-file FILE, or a terminal)", err)
+}
+
+// passphraseOf returns the passphrase that was given, or asks for one where the key file is sealed and somebody is there; else nil.
+func (p *program) passphraseOf(c *cli.Context, f folder) ([]byte, error) {
+	passphrase, err := givenPassphrase(c)
+	if err != nil || passphrase != nil {
+		return passphrase, err
+	}
+	sealed, err := keyfile.Sealed(f.keys())
+	if err != nil {
+		return nil, local(err)
+	}
+	if fd, ok := p.terminal(); sealed && ok {
+		return p.ask(fd, "Passphrase of the key file: ")
+	}
+	return nil, nil
 }
 
 // makeKeys writes the keys of a new server, sealed if a passphrase is given.

@@ -15,6 +15,7 @@ import (
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/internal/keyring"
 	"github.com/authsrv/authsrv/internal/metrics"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 	"github.com/authsrv/authsrv/server"
@@ -57,6 +58,8 @@ type instance struct {
 	manager  *notifier
 
 	keys     *keyfile.Keys
+	ring     *keyring.Ring
+	sealed   []byte // the passphrase of the key file, until the ring has it
 	engine   *pebblekv.Store
 	accounts *account.Service
 	server   *server.Server
@@ -94,7 +97,7 @@ func (p *program) run(c *cli.Context) error {
 		}
 	}
 	var unlock func()
-	if r.keys, unlock, err = p.prepare(c, f, false); err != nil {
+	if r.keys, r.sealed, unlock, err = p.prepare(c, f, false); err != nil {
 		return err
 	}
 	defer unlock()
@@ -136,6 +139,7 @@ func (r *instance) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- r.server.Serve(l) }()
+	defer r.keepKeys()()
 	defer r.serveAdmin(l.Addr())()
 	r.announce(k.folder, l.Addr(), fingerprintOf(r.keys), k.registration)
 	if k.addrFile != "" {
@@ -192,7 +196,7 @@ func (r *instance) abandoned() bool {
 func (r *instance) serveAdmin(address net.Addr) (stop func()) {
 	f := r.config.folder
 	return serveAdmin(f, r.log, &admin.Operations{
-		Accounts: r.accounts, Identity: identityOf(r.keys), Status: f.running(address.String(), r.server.Stats), Checkpoint: f.checkpointer(r.engine),
+		Accounts: r.accounts, Keys: r.ring, Status: f.running(address.String(), r.server.Stats), Checkpoint: f.checkpointer(r.engine),
 	})
 }
 
@@ -227,7 +231,30 @@ func (r *instance) newServer(ctx context.Context) error {
 		return local(err)
 	}
 	r.metrics.Watch(r.server.Stats, r.engine.DiskUsage)
-	return nil
+	r.ring = keyring.New(&keyring.Config{
+		Path: f.keys(), Keys: r.keys, Passphrase: r.sealed, Accounts: r.accounts, Adopt: r.adopt, Logger: r.log,
+	})
+	clear(r.sealed)
+	return explainStore(f.database(), r.ring.Start(ctx))
+}
+
+// adopt makes the server who some keys say it is.
+func (r *instance) adopt(k *keyfile.Keys) error {
+	return r.server.SetIdentity(server.Identity{Key: identityOf(k), Next: k.NextIdentityHash, Epoch: k.Epoch})
+}
+
+// keepKeys does what is due with the keys, until stop is called.
+func (r *instance) keepKeys() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.ring.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // stop lets the server finish what it has begun, but not when the store fails meanwhile.

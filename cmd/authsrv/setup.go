@@ -48,7 +48,7 @@ func (p *program) init(c *cli.Context) error {
 		k, err = p.openKeys(c, f)
 	} else {
 		var unlock func()
-		if k, unlock, err = p.prepare(c, f, true); err == nil {
+		if k, _, unlock, err = p.prepare(c, f, true); err == nil {
 			defer unlock()
 		}
 	}
@@ -85,27 +85,26 @@ func initListenFlag() cli.Flag {
 }
 
 // prepare makes the folder and its keys where they are missing, locks the folder, and opens the keys.
-func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, unlock func(), err error) {
+func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, passphrase []byte, unlock func(), err error) {
 	hasKeys, err := f.inspect()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var passphrase []byte
 	if !hasKeys { // what can fail comes before anything is made
 		if passphrase, err = givenPassphrase(c); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if fd, ok := p.terminal(); ask && ok && passphrase == nil {
 			if passphrase, err = p.newPassphrase(fd, "Passphrase for the new key file (empty: it is not sealed): "); err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 		}
 		if err := f.create(); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if unlock, err = f.lock(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -114,14 +113,14 @@ func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, 
 	}()
 	// Another process may have made the keys while this one waited or asked.
 	if hasKeys, err = f.inspect(); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if hasKeys {
-		k, err = p.openKeys(c, f)
+		k, passphrase, err = p.openKeyFile(c, f)
 	} else {
 		k, err = makeKeys(f, passphrase)
 	}
-	return k, unlock, err
+	return k, passphrase, unlock, err
 }
 
 func (p *program) fingerprintCommand() *cli.Command {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/authtest"
+	"github.com/authsrv/authsrv/internal/keyfile"
+	"github.com/authsrv/authsrv/internal/keyring"
 )
 
 const password = "correct horse battery staple"
@@ -41,11 +43,11 @@ func mustDo(t *testing.T, d Doer, op string, params any) []map[string]any {
 func doers(t *testing.T, test func(t *testing.T, d Doer, s *authtest.Server)) {
 	t.Run("direct", func(t *testing.T) {
 		s := authtest.New(t, authtest.Options{})
-		test(t, &Operations{Accounts: s.Accounts, Status: stubStatus, Identity: authtest.Identity(0)}, s)
+		test(t, &Operations{Accounts: s.Accounts, Status: stubStatus, Keys: ringOf(0)}, s)
 	})
 	t.Run("socket", func(t *testing.T) {
 		s := authtest.New(t, authtest.Options{})
-		dir := serve(t, &Operations{Accounts: s.Accounts, Status: stubStatus, Identity: authtest.Identity(0)})
+		dir := serve(t, &Operations{Accounts: s.Accounts, Status: stubStatus, Keys: ringOf(0)})
 		c, err := Dial(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -186,7 +188,7 @@ func TestStorageFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, op := range []string{"user.list", "user.show", "user.disable", "user.delete", "session.list", "user.reset", "invite.create"} {
-		if _, err := do(&Operations{Accounts: s.Accounts, Identity: authtest.Identity(0)}, op, nil); !errors.Is(err, &Error{Code: CodeStorage}) {
+		if _, err := do(&Operations{Accounts: s.Accounts, Keys: ringOf(0)}, op, nil); !errors.Is(err, &Error{Code: CodeStorage}) {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
@@ -252,4 +254,9 @@ func TestNamesAreStable(t *testing.T) {
 			t.Errorf("%s is gone", name)
 		}
 	}
+}
+
+// ringOf is the keys of a test's server, as far as they are needed here.
+func ringOf(n byte) *keyring.Ring {
+	return keyring.New(&keyring.Config{Keys: &keyfile.Keys{Identity: keyfile.Secret(authtest.Identity(n).Seed())}})
 }

@@ -77,7 +77,7 @@ func (o *Operations) auditList(ctx context.Context, p *AuditQuery, emit emitter)
 
 func (o *Operations) auditVerify(ctx context.Context, p *AuditCheck, emit emitter) error {
 	if p.Checkpoint != nil {
-		if err := o.Accounts.HoldCheckpoint(ctx, p.Checkpoint, o.Identity.Public().(ed25519.PublicKey)); err != nil {
+		if err := o.Accounts.HoldCheckpoint(ctx, p.Checkpoint, o.signerOf(p.Checkpoint)); err != nil {
 			return err
 		}
 	}
@@ -88,8 +88,16 @@ func (o *Operations) auditVerify(ctx context.Context, p *AuditCheck, emit emitte
 	return emit(&AuditReport{r.Links, r.Events, r.Unchained, r.Floor.UTC(), r.Until.UTC()})
 }
 
+// signerOf returns who must have signed a checkpoint: the server's identity, or the one that it names if it was the server's then.
+func (o *Operations) signerOf(c *account.AuditCheckpoint) ed25519.PublicKey {
+	if named, err := hex.DecodeString(c.Identity); err == nil && o.Keys.FormerIdentity(named, c.Time) {
+		return named
+	}
+	return o.Keys.Identity().Public().(ed25519.PublicKey)
+}
+
 func (o *Operations) auditCheckpoint(ctx context.Context, _ *struct{}, emit emitter) error {
-	c, err := o.Accounts.AuditCheckpoint(ctx, o.Identity)
+	c, err := o.Accounts.AuditCheckpoint(ctx, o.Keys.Identity())
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestAudit(t *testing.T) {
 	s := authtest.New(t, authtest.Options{})
-	o := &Operations{Accounts: s.Accounts, Identity: authtest.Identity(0)}
+	o := &Operations{Accounts: s.Accounts, Keys: ringOf(0)}
 	dir := serve(t, o)
 	client, err := Dial(dir)
 	if err != nil {

@@ -30,11 +30,11 @@ type Code struct {
 	Expires time.Time `json:"expires"`
 }
 
-func (o *Operations) issues() bool { return o.hasAccounts() && o.Identity != nil }
+func (o *Operations) issues() bool { return o.hasKeys() }
 
 // identityHash is what codes hold of the server's identity.
 func (o *Operations) identityHash() [32]byte {
-	return sha256.Sum256(o.Identity.Public().(ed25519.PublicKey))
+	return sha256.Sum256(o.Keys.Identity().Public().(ed25519.PublicKey))
 }
 
 // duration is the life in time, where it is one that a code can have.
@@ -48,6 +48,7 @@ func (l Life) duration() (time.Duration, error) {
 // issue emits the code that do makes.
 func (o *Operations) issue(l Life, emit emitter, do func(life time.Duration) (account.Issued, error)) error {
 	life, err := l.duration()
+	identity := o.identityHash()
 	var made account.Issued
 	if err == nil {
 		made, err = do(life)
@@ -59,6 +60,9 @@ func (o *Operations) issue(l Life, emit emitter, do func(life time.Duration) (ac
 		return err
 	}
 	defer made.Code.Destroy()
+	if o.identityHash() != identity { // rotated meanwhile: the code is of the one before
+		return &Error{Code: CodeInterrupted, Message: "the identity was rotated at this moment: try again"}
+	}
 	return emit(&Code{Code: made.Code.Text(), Kind: made.Code.Kind.String(), Name: made.Name, Expires: made.Expires.UTC()})
 }
 

@@ -21,6 +21,7 @@ const (
 	CodeUnavailable      = "unavailable"      // not in this state of the server
 	CodeInterrupted      = "interrupted"      // before its end; what was asked for may have been done
 	CodeNoAnswer         = "no-answer"        // likewise; only a Client makes it
+	CodeKeyFile          = "key-file"         // it can't be opened, or is not what it should be
 	CodeStorage          = "storage"
 	CodeInternal         = "internal"
 )

@@ -3,11 +3,11 @@ package admin
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/keyring"
 )
 
 // A Doer does operations: Operations itself, or a Client on behalf of another process. Each result is one JSON object, and an
@@ -19,14 +19,14 @@ type Doer interface {
 // Operations is what the operations work on. What needs a part that is nil is unavailable.
 type Operations struct {
 	Accounts *account.Service
-	Identity ed25519.PrivateKey // the server's: signs checkpoints of the audit chain, and codes hold its hash
+	Keys     *keyring.Ring // its identity signs checkpoints of the audit chain, and codes hold its hash
 	Status   func(context.Context) (*Status, error)
 	// Checkpoint copies the database into the folder "checkpoint" of the data folder.
 	Checkpoint func(context.Context) (*Checkpoint, error)
 }
 
 func (o *Operations) hasAccounts() bool { return o.Accounts != nil }
-func (o *Operations) hasAudit() bool    { return o.Accounts != nil && o.Identity != nil }
+func (o *Operations) hasAudit() bool    { return o.hasKeys() }
 func (o *Operations) hasStatus() bool   { return o.Status != nil }
 
 // operation is a row of the table.
@@ -54,6 +54,8 @@ var table = map[string]operation{
 
 	"user.reset":       {true, (*Operations).issues, on((*Operations).userReset)},
 	"invite.create":    {true, (*Operations).issues, on((*Operations).inviteCreate)},
+	"key.list":         {false, (*Operations).hasKeys, on((*Operations).keyList)},
+	"key.rotate":       {true, (*Operations).hasKeys, on((*Operations).keyRotate)},
 	"audit.list":       {false, (*Operations).hasAccounts, on((*Operations).auditList)},
 	"audit.verify":     {false, (*Operations).hasAudit, on((*Operations).auditVerify)},
 	"audit.checkpoint": {false, (*Operations).hasAudit, on((*Operations).auditCheckpoint)},

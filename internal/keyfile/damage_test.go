@@ -124,7 +124,7 @@ func TestCorrupt(t *testing.T) {
 }
 
 func TestNewer(t *testing.T) {
-	path := write(t, []byte(`{"format": "authsrv-keys", "version": 2, "realm_id": {}, "something": [1]}`))
+	path := write(t, []byte(`{"format": "authsrv-keys", "version": 3, "realm_id": {}, "something": [1]}`))
 	_, err := Open(path, nil)
 	if !errors.Is(err, ErrNewer) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("error %v", err)

@@ -11,7 +11,7 @@ import (
 
 const (
 	formatName    = "authsrv-keys"
-	formatVersion = 1
+	formatVersion = 2 // of a file with a history; without one it is 1
 )
 
 // fault is what is wrong with a file: a line that holds nothing of what is in it.
@@ -36,6 +36,19 @@ type document struct {
 	WrappingKeys     []wrappingEntry `json:"wrapping_keys"`
 	CurrentToken     string          `json:"current_token_key"`
 	TokenKeys        []tokenEntry    `json:"token_keys"`
+	FormerIdentities []formerEntry   `json:"former_identities,omitempty"`
+	Rotations        []rotationEntry `json:"rotations,omitempty"`
+}
+
+type formerEntry struct {
+	PublicKey hexBytes  `json:"public_key"`
+	Until     time.Time `json:"until"`
+}
+
+type rotationEntry struct {
+	Kind string    `json:"kind"`
+	Key  string    `json:"key"`
+	Time time.Time `json:"time"`
 }
 
 type wrappingEntry struct {
@@ -83,7 +96,7 @@ func encode(k *Keys) ([]byte, error) {
 		return nil, err
 	}
 	d := document{
-		Format: formatName, Version: formatVersion,
+		Format: formatName, Version: 1,
 		RealmID: k.RealmID[:], Epoch: k.Epoch,
 		Identity: k.Identity[:], NextIdentity: optional(k.NextIdentity), NextIdentityHash: optional(k.NextIdentityHash),
 		SaltKey: k.SaltKey[:], NameKey: k.NameKey[:], AuditKey: k.AuditKey[:],
@@ -94,6 +107,15 @@ func encode(k *Keys) ([]byte, error) {
 	}
 	for i, t := range k.TokenKeys {
 		d.TokenKeys = append(d.TokenKeys, tokenEntry{t.ID, k.TokenKeys[i].Seed[:], t.Created.UTC().Truncate(time.Second)})
+	}
+	for i, f := range k.FormerIdentities {
+		d.FormerIdentities = append(d.FormerIdentities, formerEntry{k.FormerIdentities[i].PublicKey[:], f.Until.UTC().Truncate(time.Second)})
+	}
+	for _, r := range k.Rotations {
+		d.Rotations = append(d.Rotations, rotationEntry{r.Kind, r.Key, r.Time.UTC().Truncate(time.Second)})
+	}
+	if len(d.FormerIdentities)+len(d.Rotations) > 0 {
+		d.Version = formatVersion
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
@@ -172,6 +194,16 @@ func (d *document) keys() (*Keys, error) {
 			return nil, fault(fmt.Sprintf("token key %d of the list has the wrong length", i+1))
 		}
 		k.TokenKeys = append(k.TokenKeys, t)
+	}
+	for i, e := range d.FormerIdentities {
+		f := FormerIdentity{Until: e.Until.UTC()}
+		if !e.PublicKey.into(f.PublicKey[:]) {
+			return nil, fault(fmt.Sprintf("former identity %d of the list has the wrong length", i+1))
+		}
+		k.FormerIdentities = append(k.FormerIdentities, f)
+	}
+	for _, e := range d.Rotations {
+		k.Rotations = append(k.Rotations, Rotation{e.Kind, e.Key, e.Time.UTC()})
 	}
 	return k, nil
 }

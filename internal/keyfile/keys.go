@@ -1,7 +1,6 @@
 package keyfile
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -54,7 +53,10 @@ type Keys struct {
 	WrappingKeys    []WrappingKey // by ascending ID
 	CurrentWrapping uint32        // the ID that seals new records
 	TokenKeys       []TokenKey    // each ID once
-	CurrentToken    string        // the ID that signs new tokens
+	CurrentToken    string        // the ID that signs new tokens; the keys behind one in the list were made after it
+
+	FormerIdentities []FormerIdentity // oldest first
+	Rotations        []Rotation       // oldest first
 }
 
 // Generate makes the keys of a new server out of random bytes. Everything is in them, the next identity included.
@@ -83,7 +85,8 @@ func Generate(random io.Reader, now time.Time) (*Keys, error) {
 
 // publicHash is the commitment to a successor: SHA-256 of its Ed25519 public key (PROTOCOL 4).
 func publicHash(seed Secret) [32]byte {
-	return sha256.Sum256(ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
+	public := publicOf(seed)
+	return sha256.Sum256(public[:])
 }
 
 // check says in one line, without key material, what is wrong with k.
@@ -111,7 +114,10 @@ func (k *Keys) check() error {
 	if err := k.checkWrapping(); err != nil {
 		return err
 	}
-	return k.checkTokens()
+	if err := k.checkTokens(); err != nil {
+		return err
+	}
+	return k.checkHistory()
 }
 
 func (k *Keys) checkWrapping() error {
