@@ -17,7 +17,7 @@ func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, stdout: &faultyWriter{w: stdout}, stderr: stderr}
 	err := p.app().RunContext(context.Background(), args)
-	if err == nil && p.stdout.err != nil {
+	if p.stdout.err != nil && (err == nil || errors.Is(err, p.stdout.err)) {
 		err = fail(exitLocal, "cannot write the output: %w", p.stdout.err)
 	}
 	if err == nil {
