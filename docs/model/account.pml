@@ -57,7 +57,7 @@ bit  woken[3];
 byte acknowledged[4];                /* the generation that somebody was told that an account has; GONE: that it was deleted */
 byte bornOf[3], bornIn[3];           /* by session: the account, and its generation, that the proof was held against */
 bit  served[3];                      /* by connection: its nonce has opened a session */
-bit  nonceServedTwice, nameHasTwoAccounts, oldSessionLives, servedTooLate, deadAndNotWoken;
+bit  nonceServedTwice, provedForAnother, nameHasTwoAccounts, oldSessionLives, servedTooLate, deadAndNotWoken;
 
 /* OVER: what ended the session was acknowledged. LIVE: as of this moment, by STORAGE 3.2. */
 #define OVER(s)  (acknowledged[bornOf[s]] > bornIn[s])
@@ -88,10 +88,11 @@ inline check(s, whose, dead) {
 proctype Connection(byte me) {
 	byte mine, whose;                   /* the session, and whose it is: in a token, `sid` and `sub` (PROTOCOL 13) */
 	byte id, nv, av, g, at;          /* what was read */
+	byte asked;                      /* whose account the name was when the challenge was made */
 	bit nonce, dead, over, again;
 
 	if
-	:: nonce = 1                     /* Challenge: the nonce is alive for one proof (PROTOCOL 9, rule 1) */
+	:: atomic { nonce = 1; asked = name }          /* Challenge: the nonce is alive for one proof (PROTOCOL 9, rule 1), of one account (rule 2) */
 	:: atomic { sessions > 0 -> mine = 1; whose = sessionOf[1] } goto token
 	fi;
 
@@ -112,6 +113,9 @@ login:                               /* One transaction (PROTOCOL 9, rule 2; STO
 		g = generation[id];
 		av = accountVersion[id];
 		if
+#ifndef MUTANT_ANEW                  /* a proof serves for an account that was registered after its challenge: provedForAnother */
+		:: id != asked -> goto refused
+#endif
 		:: password[id] != 1 -> goto refused         /* STORAGE 1.2 checks what a refusal has read, too; it changes nothing here */
 		:: else
 		fi
@@ -138,6 +142,8 @@ login:                               /* One transaction (PROTOCOL 9, rule 2; STO
 			bornIn[mine] = g;
 			nonceServedTwice = served[me];
 			assert(!nonceServedTwice);
+			provedForAnother = (id != asked);
+			assert(!provedForAnother);
 			served[me] = 1;
 			judge()
 		fi
@@ -166,7 +172,7 @@ ready:                               /* Welcome: first it is among those that th
 	check(mine, whose, dead);
 	atomic { joined[me] = 1; sessionAt[me] = mine }
 #else
-	atomic { joined[me] = 1; sessionAt[me] = mine; id = 0; nv = 0; av = 0; nonce = 0; again = 0 }
+	atomic { joined[me] = 1; sessionAt[me] = mine; id = 0; nv = 0; av = 0; asked = 0; nonce = 0; again = 0 }
 	check(mine, whose, dead);
 #endif
 	if
@@ -191,7 +197,7 @@ end_idle:
 goodbye:                             /* session-revoked (PROTOCOL 9, rule 5) */
 	joined[me] = 0;
 done:
-	atomic { id = 0; nv = 0; av = 0; g = 0; at = 0; nonce = 0; again = 0; dead = 0; over = 0; mine = 0; whose = 0; woken[me] = 0; sessionAt[me] = 0 }
+	atomic { id = 0; nv = 0; av = 0; g = 0; at = 0; asked = 0; nonce = 0; again = 0; dead = 0; over = 0; mine = 0; whose = 0; woken[me] = 0; sessionAt[me] = 0 }
 }
 
 /* The watcher takes changes from the feed, and wakes whose session has ended. */

@@ -119,7 +119,7 @@ func TestSoakModelMutants(t *testing.T) {
 			t.Errorf("mutant %s names no assertion", name)
 		}
 	}
-	if n := len(mutants); n != 8 {
+	if n := len(mutants); n != 9 {
 		t.Errorf("%d mutants", n)
 	}
 	names := slices.Sorted(maps.Keys(mutants))
