@@ -6,6 +6,7 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2
 	github.com/authsrv/authsrv v0.0.0
 	github.com/cloudflare/circl v1.6.5
+	github.com/google/pprof v0.0.0-20260115054156-294ebfa9ad83
 	github.com/pocketbase/pocketbase v0.36.8
 	golang.org/x/crypto v0.58.0
 )

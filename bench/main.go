@@ -87,9 +87,10 @@ func parse(args []string, stderr io.Writer) (o *options, err error) {
 
 // The modes, which are the first argument. None is logins.
 const (
-	modeLogins = ""
-	modeScale  = "scale"
-	modeAll    = "all"
+	modeLogins  = ""
+	modeScale   = "scale"
+	modeProfile = "profile"
+	modeAll     = "all"
 )
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -98,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		mode, args = args[0], args[1:]
 	}
 	switch mode {
-	case modeLogins, modeScale, modeAll:
+	case modeLogins, modeScale, modeProfile, modeAll:
 	case "micro":
 		return micro(ctx, args, stdout, stderr)
 	case "fill":
@@ -106,7 +107,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "serve":
 		return serveHidden(args)
 	default:
-		return fmt.Errorf("unknown command %q: there are scale, micro, all and fill; none compares logins", mode)
+		return fmt.Errorf("unknown command %q: there are scale, profile, micro, all and fill; none compares logins", mode)
 	}
 	o, err := parse(args, stderr)
 	if err != nil {
@@ -120,6 +121,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	plan := &plan{rounds: o.rounds, time: o.time, clients: o.clients, fraction: 0.7, idle: 1}
 	if o.quick {
 		plan.idle = 10
+	}
+	if mode == modeProfile {
+		return profileCommand(ctx, env, plan, o, stdout)
 	}
 	r := &report{}
 	if r.Machine, err = describe(env.dir); err != nil {
