@@ -52,19 +52,21 @@ type readHalf struct {
 type writeHalf struct {
 	mu     sync.Mutex
 	cipher *noise.CipherState
+	buf    *frameBuffer // of the frames that are to be sent with the next one; nil: there are none
+	n      int          // bytes of them
 	err    error
 }
 
 var _ net.Conn = (*Conn)(nil)
 
-// newConn takes what lasts out of a handshake that is over. The rest of it is garbage, its read buffer too.
+// newConn takes what lasts out of a handshake that is over, and what was read ahead. The rest of it is garbage.
 func newConn(h *handshake, in, out *noise.CipherState) *Conn {
 	c := &Conn{
 		conn:          h.conn,
 		handshakeHash: [32]byte(h.state.ChannelBinding()),
 		peerStatic:    [32]byte(h.state.PeerStatic()),
 	}
-	c.in.frames, c.in.cipher = wire.NewFrameReader(h.conn), in
+	c.in.frames, c.in.cipher = h.frames, in
 	c.out.cipher = out
 	return c
 }
@@ -88,7 +90,11 @@ func (h *readHalf) nextLocked(limit int) (plaintext []byte, err error) {
 	if h.err != nil {
 		return nil, h.err
 	}
-	defer func() { h.err = err }()
+	defer func() {
+		if h.err = err; err != nil {
+			h.frames.Close()
+		}
+	}()
 	if h.cipher.Nonce() >= maxRecords {
 		return nil, ErrRecordLimit
 	}
@@ -102,42 +108,85 @@ func (h *readHalf) nextLocked(limit int) (plaintext []byte, err error) {
 	return plaintext, nil
 }
 
-// WriteMessage sends plaintext, of at most MaxPlaintext bytes, as one record, with one Write. More is
+// Buffered says whether ReadMessage would return a record, or its fault, without reading.
+func (c *Conn) Buffered() bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.err == nil && c.in.frames.Buffered()
+}
+
+// WriteMessage sends plaintext, of at most MaxPlaintext bytes, as one record, with one Write, behind those that wait. More is
 // wire.ErrFrameSize, and sends nothing.
-func (c *Conn) WriteMessage(plaintext []byte) error {
+func (c *Conn) WriteMessage(plaintext []byte) error { return c.write(plaintext, true) }
+
+// QueueMessage is WriteMessage for a record that can wait: until the next WriteMessage or Flush, or until there are too many.
+func (c *Conn) QueueMessage(plaintext []byte) error { return c.write(plaintext, false) }
+
+func (c *Conn) write(plaintext []byte, now bool) error {
 	if len(plaintext) > MaxPlaintext {
 		return wire.ErrFrameSize
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	return c.out.sendLocked(c.conn, plaintext)
+	if err := c.out.addLocked(c.conn, plaintext); err != nil || !now {
+		return err
+	}
+	return c.out.flushLocked(c.conn)
 }
 
-// frames holds buffers for the frame that a goroutine is writing, so that a connection that is idle has none.
-// What is in them is encrypted.
-var frames = sync.Pool{New: func() any {
-	return new([wire.FrameHeaderSize + wire.MaxSessionFrame]byte)
-}}
+// Flush sends the records that wait.
+func (c *Conn) Flush() error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.flushLocked(c.conn)
+}
 
-func (h *writeHalf) sendLocked(conn net.Conn, plaintext []byte) (err error) {
+type frameBuffer [wire.FrameHeaderSize + wire.MaxSessionFrame]byte
+
+// frames holds buffers for the frames that a goroutine is writing, so that a connection that is idle has none.
+// What is in them is encrypted.
+var frames = sync.Pool{New: func() any { return new(frameBuffer) }}
+
+// addLocked puts a record behind those that wait, and sends them before where there is no room.
+func (h *writeHalf) addLocked(conn net.Conn, plaintext []byte) (err error) {
+	if h.buf != nil && h.n+wire.FrameHeaderSize+len(plaintext)+Overhead > len(h.buf) {
+		if err := h.flushLocked(conn); err != nil {
+			return err
+		}
+	}
 	if h.err != nil {
 		return h.err
 	}
 	defer func() { h.err = err }()
 	if h.cipher.Nonce() >= maxRecords {
+		h.flushLocked(conn)
 		return ErrRecordLimit
 	}
-	buf := frames.Get().(*[wire.FrameHeaderSize + wire.MaxSessionFrame]byte)
-	defer frames.Put(buf)
-	frame, err := h.cipher.Encrypt(wire.BeginFrame(buf[:0]), nil, plaintext)
+	if h.buf == nil {
+		h.buf, h.n = frames.Get().(*frameBuffer), 0
+	}
+	b, err := h.cipher.Encrypt(wire.BeginFrame(h.buf[:h.n]), nil, plaintext)
 	if err != nil {
 		return err
 	}
-	if err := wire.EndFrame(frame, 0); err != nil {
+	if err := wire.EndFrame(b, h.n); err != nil {
 		return err
 	}
-	_, err = conn.Write(frame)
-	return err
+	h.n = len(b)
+	return nil
+}
+
+func (h *writeHalf) flushLocked(conn net.Conn) error {
+	if h.buf == nil {
+		return h.err
+	}
+	buf := h.buf
+	h.buf = nil
+	defer frames.Put(buf)
+	if h.err == nil {
+		_, h.err = conn.Write(buf[:h.n])
+	}
+	return h.err
 }
 
 // Read reads from the stream of all plaintexts.
@@ -162,7 +211,10 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	defer c.out.mu.Unlock()
 	for len(p) > 0 {
 		part := p[:min(len(p), MaxPlaintext)]
-		if err := c.out.sendLocked(c.conn, part); err != nil {
+		if err := c.out.addLocked(c.conn, part); err != nil {
+			return n, err
+		}
+		if err := c.out.flushLocked(c.conn); err != nil {
 			return n, err
 		}
 		n += len(part)

@@ -35,6 +35,9 @@ type handshake struct {
 
 func newHandshake(conn net.Conn, random io.Reader, suite noise.CipherSuite, initiator bool) *handshake {
 	h := &handshake{conn: conn, frames: wire.NewFrameReader(conn)}
+	if !initiator { // who serves many reads much at once
+		h.frames = wire.NewAheadReader(conn)
+	}
 	prologue := speaks.Bytes()
 	state, err := noise.NewHandshakeState(noise.Config{
 		CipherSuite: suite,
@@ -70,6 +73,9 @@ func (h *handshake) step(ctx context.Context, n int, run func() error) error {
 	if !stop() {
 		h.err = ctx.Err()
 	}
+	if h.err != nil {
+		h.frames.Close()
+	}
 	h.done++
 	return h.err
 }
@@ -90,8 +96,9 @@ func (h *handshake) end() {
 // send writes the next Noise message as a frame, and what is before it in the same Write.
 func (h *handshake) send(before, payload []byte, limit int) (first, second *noise.CipherState, err error) {
 	start := len(before)
-	b := make([]byte, 0, start+wire.FrameHeaderSize+limit)
-	b = wire.BeginFrame(append(b, before...))
+	buf := frames.Get().(*frameBuffer)
+	defer frames.Put(buf)
+	b := wire.BeginFrame(append(buf[:0], before...))
 	h.begin()
 	b, first, second, err = h.state.WriteMessage(b, payload)
 	h.end()

@@ -60,7 +60,7 @@ func (h *ServerHandshake) Start(ctx context.Context) error {
 
 func (h *ServerHandshake) readPreface() error {
 	var b [wire.PrefaceSize]byte
-	if _, err := io.ReadFull(h.conn, b[:]); err != nil {
+	if err := h.frames.ReadFull(b[:]); err != nil {
 		return err
 	}
 	preface, err := wire.ParsePreface(b)

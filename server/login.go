@@ -60,10 +60,10 @@ func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, erro
 	l, err := ss.server.c.Accounts.Resume(ctx, &ss.channel, m.ClientNonce, string(m.Token))
 	ss.server.seen.attempt("resume", err)
 	if err != nil {
-		ss.log.Info("resume", "outcome", outcome(err))
+		ss.log(slog.LevelInfo, "resume", "outcome", outcome(err))
 		return nil, err
 	}
-	ss.log.Info("resume", "outcome", outcome(nil), "name", l.Session.Name)
+	ss.log(slog.LevelInfo, "resume", "outcome", outcome(nil), "name", l.Session.Name)
 	return ss.welcome(ctx, l), nil
 }
 
@@ -99,16 +99,16 @@ func (ss *session) join(ctx context.Context, session *account.Session) {
 // password in the wrong field.
 func (ss *session) logAttempt(what string, a *account.Attempt, err error) {
 	ss.server.seen.attempt(what, err)
-	log := ss.log.With("outcome", outcome(err))
+	args := []any{"outcome", outcome(err)}
 	var denied *account.Denied
 	exists := err == nil || errors.Is(err, account.ErrNameTaken) ||
 		errors.As(err, &denied) && denied.Reason != account.UnknownName && denied.Reason != account.Throttled
 	if a != nil && exists {
-		log = log.With("name", a.Name())
+		args = append(args, "name", a.Name())
 	}
 	level := slog.LevelInfo
 	if denied != nil && denied.Reason == account.Throttled { // as many as anybody likes
 		level = slog.LevelDebug
 	}
-	log.Log(context.Background(), level, what)
+	ss.log(level, what, args...)
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/wire"
@@ -38,7 +39,7 @@ func (ss *session) operate(ctx context.Context, what string, id uint32, do func(
 	ss.server.live.leave(ss)
 	next, err := do(a)
 	ss.server.seen.attempt(what, err)
-	ss.log.Info(what, "outcome", outcome(err), "name", ss.login.Name)
+	ss.log(slog.LevelInfo, what, "outcome", outcome(err), "name", ss.login.Name)
 	switch {
 	case err != nil:
 		ss.join(ctx, ss.login)

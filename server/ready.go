@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/wire"
@@ -50,7 +51,7 @@ func (ss *session) logout(ctx context.Context, m *wire.Plain) (message, error) {
 		return nil, err
 	}
 	ss.server.seen.attempt("logout", nil)
-	ss.log.Info("logout", "outcome", outcome(nil), "name", ss.login.Name)
+	ss.log(slog.LevelInfo, "logout", "outcome", outcome(nil), "name", ss.login.Name)
 	ss.goodbye = wire.CodeLoggedOut
 	return wire.Plain{Type: wire.TypeDone, ID: m.ID}, nil
 }

@@ -104,6 +104,9 @@ type Server struct {
 	closed    bool
 	started   bool // what runs beside the connections
 
+	jobs chan func()  // from work to a worker that is idle
+	idle atomic.Int32 // workers
+
 	ctx         context.Context // of all goroutines; ends when the last connection has, or Shutdown gives up waiting
 	cancel      context.CancelFunc
 	connections sync.WaitGroup
@@ -112,7 +115,7 @@ type Server struct {
 
 // New checks the configuration. It starts no goroutine.
 func New(c *Config) (*Server, error) {
-	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
+	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{}), jobs: make(chan func())}
 	if s.c.Accounts == nil {
 		return nil, errors.New("server: Accounts and Identity are needed")
 	}
@@ -216,10 +219,7 @@ func (s *Server) admit(conn net.Conn) {
 	}
 	s.arriving <- struct{}{} // which serve gives back
 	s.open.Add(1)
-	began := s.start(conn, func(ss *session) {
-		defer s.open.Add(-1)
-		ss.serve(s.ctx)
-	})
+	began := s.start(conn, func(ss *session) (rest func()) { return ss.serve(s.ctx) }, func() { s.open.Add(-1) })
 	if !began {
 		s.arriving.give()
 		s.open.Add(-1)
@@ -228,17 +228,18 @@ func (s *Server) admit(conn net.Conn) {
 
 // refuse tells a connection that there is no room, for which it has one of the places.
 func (s *Server) refuse(conn net.Conn) {
-	began := s.start(conn, func(ss *session) {
-		defer s.refusals.give()
+	began := s.start(conn, func(ss *session) (rest func()) {
 		ss.refuse(s.ctx, wire.CodeOverloaded)
-	})
+		return nil
+	}, s.refusals.give)
 	if !began {
 		s.refusals.give()
 	}
 }
 
-// start runs a connection in a goroutine of its own, unless the server stops, in which case it is closed.
-func (s *Server) start(conn net.Conn, run func(*session)) bool {
+// start runs a connection in a worker, and what run returns in a goroutine of its own, unless the server stops, in which case it is
+// closed, and over is not called.
+func (s *Server) start(conn net.Conn, run func(*session) (rest func()), over func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -247,11 +248,54 @@ func (s *Server) start(conn net.Conn, run func(*session)) bool {
 	}
 	ss := newSession(s, conn)
 	s.sessions[ss] = struct{}{}
-	s.connections.Go(func() {
-		defer s.forget(ss)
-		run(ss)
+	s.connections.Add(1)
+	end := func() {
+		over()
+		s.forget(ss)
+		s.connections.Done()
+	}
+	s.work(func() {
+		rest := run(ss)
+		if rest == nil {
+			end()
+			return
+		}
+		go func() {
+			rest()
+			end()
+		}()
 	})
 	return true
+}
+
+// maxIdle is how many goroutines wait for a connection. Each has a stack that has grown to what a login needs: to grow another one
+// costs as much as half a signature.
+const maxIdle = 16
+
+// work runs fn in a goroutine that has nothing to do, or in a new one.
+func (s *Server) work(fn func()) {
+	select {
+	case s.jobs <- fn:
+	default:
+		s.beside.Go(func() { s.worker(fn) })
+	}
+}
+
+// worker runs fn and then whatever else there is, until the server ends or enough others wait.
+func (s *Server) worker(fn func()) {
+	for fn != nil {
+		fn()
+		if s.idle.Add(1) > maxIdle {
+			s.idle.Add(-1)
+			return
+		}
+		select {
+		case fn = <-s.jobs:
+		case <-s.ctx.Done():
+			fn = nil
+		}
+		s.idle.Add(-1)
+	}
 }
 
 // places are what only so many can have at once.

@@ -23,7 +23,6 @@ type session struct {
 	server   *Server
 	raw      net.Conn
 	conn     *noiseconn.Conn // after the handshake
-	log      *slog.Logger
 	began    time.Time
 	networks network.Networks // of the peer's address
 	channel  account.Channel
@@ -33,10 +32,10 @@ type session struct {
 	opID    uint32           // the request that an operation's attempt is for
 	login   *account.Session // in Ready
 	goodbye wire.Code        // why a handler ends the connection
+	wait    bool             // answers wait for those to the requests that were read with theirs
 
-	frames, starts, denied, bytes int    // counted up to their limits
-	judged                        bool   // it was of use, or was held against its network
-	out                           []byte // the answer being written
+	frames, starts, denied, bytes int  // counted up to their limits
+	judged                        bool // it was of use, or was held against its network
 
 	shaken atomic.Bool  // shared: the handshake is done
 	used   atomic.Int64 // shared: the number of the last request after login
@@ -73,7 +72,6 @@ func newSession(s *Server, conn net.Conn) *session {
 	ss := &session{server: s, raw: conn, began: time.Now()}
 	ss.channel.Address = addressOf(conn)
 	ss.networks = network.Of(ss.channel.Address)
-	ss.log = s.c.Logger.With("peer", conn.RemoteAddr().String())
 	return ss
 }
 
@@ -89,29 +87,58 @@ func addressOf(conn net.Conn) netip.Addr {
 	return a.Addr().Unmap()
 }
 
-// serve leads the connection from its first byte to its last.
-func (ss *session) serve(ctx context.Context) {
-	defer ss.raw.Close()
+// log writes a line about the connection. What nobody wants to read costs nothing.
+func (ss *session) log(level slog.Level, msg string, args ...any) {
+	log, ctx := ss.server.c.Logger, context.Background()
+	if log.Enabled(ctx, level) {
+		log.Log(ctx, level, msg, append([]any{"peer", ss.raw.RemoteAddr().String()}, args...)...)
+	}
+}
+
+// serve leads the connection from its first byte to where it is logged in and idle, and returns what leads it on from there to its
+// last; nil: it has come to that. The rest is for another goroutine: the stack of this one has grown to what a login needs.
+func (ss *session) serve(ctx context.Context) (rest func()) {
 	ss.server.lobby.enter(ss).makeWay()
-	defer ss.server.lobby.leave(ss)
-	defer ss.dismiss()
 	ss.server.arriving.give()
 	ss.raw.SetWriteDeadline(ss.began.Add(handshakeTime))
 	ss.setReadDeadline(ss.began.Add(handshakeTime))
 	payload, err := ss.handshake(ctx)
 	ss.server.seen.handshake(ss.handshakeOutcome(err))
 	if err != nil {
-		ss.log.Debug("handshake failed", "error", err)
+		ss.log(slog.LevelDebug, "handshake failed", "error", err)
 		ss.judge(err)
-		return
+		ss.close()
+		return nil
 	}
 	ss.server.lobby.advance(ss, shaken).evict()
-	ss.log.Info("connect")
+	ss.log(slog.LevelInfo, "connect")
 	for msg := payload; msg != nil; msg = ss.next() {
 		if !ss.step(ctx, msg) {
-			return
+			break
+		}
+		if ss.state == ready && !ss.conn.Buffered() {
+			return func() { ss.stay(ctx) }
 		}
 	}
+	ss.close()
+	return nil
+}
+
+// stay is the rest of serve.
+func (ss *session) stay(ctx context.Context) {
+	for msg := ss.next(); msg != nil && ss.step(ctx, msg); msg = ss.next() {
+	}
+	ss.close()
+}
+
+// close is the end of serve.
+func (ss *session) close() {
+	if ss.conn != nil {
+		ss.flush()
+	}
+	ss.dismiss()
+	ss.server.lobby.leave(ss)
+	ss.raw.Close()
 }
 
 // handshake returns the payload of M3.
@@ -233,10 +260,13 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		if err := ss.server.c.Accounts.Check(ctx, ss.login); err != nil {
 			code := goodbyeCode(err)
 			if code == wire.CodeInternal {
-				ss.log.Error("session check failed", "error", err)
+				ss.log(slog.LevelError, "session check failed", "error", err)
 			}
 			return ss.end(code)
 		}
+	}
+	if e.Type != wire.TypeWhoAmI { // what may take its time
+		ss.flush()
 	}
 	before := ss.state
 	began := time.Now()
@@ -279,7 +309,7 @@ func (ss *session) violation(what string, in state, e event) {
 	if in == ready {
 		level = slog.LevelInfo
 	}
-	ss.log.Log(context.Background(), level, what, "state", in.String(), "message", e.Type.String())
+	ss.log(level, what, "state", in.String(), "message", e.Type.String())
 }
 
 // within counts a message against the limits of a connection that is not logged in.
@@ -302,7 +332,7 @@ func (ss *session) deadline(ctx context.Context) (context.Context, context.Cance
 func (ss *session) refusal(e event, msg []byte, in state, err error) message {
 	d := refuse(err)
 	if d.Code == wire.CodeInternal {
-		ss.log.Error("request failed", "message", e.Type.String(), "error", err)
+		ss.log(slog.LevelError, "request failed", "message", e.Type.String(), "error", err)
 	}
 	if in != ready {
 		ss.denied++
@@ -321,21 +351,42 @@ func (ss *session) refusal(e event, msg []byte, in state, err error) message {
 	return &wire.Refused{ID: id, Denied: d}
 }
 
-// write sends one answer. This is where messages become bytes.
+// answers holds buffers for the answer that a goroutine is writing, so that a connection that is idle has none.
+var answers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// write sends one answer, or keeps it for a moment where the next request has been read already: then one system call sends the answers to
+// all that have come together. This is where messages become bytes.
 func (ss *session) write(m message) bool {
-	ss.out = m.AppendTo(ss.out[:0])
-	ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
-	err := ss.conn.WriteMessage(ss.out)
-	clear(ss.out) // tokens and resume keys have been in it
+	buf := answers.Get().(*[]byte)
+	defer answers.Put(buf)
+	*buf = m.AppendTo((*buf)[:0])
+	ss.wait = ss.state == ready && ss.conn.Buffered()
+	var err error
+	if ss.wait {
+		err = ss.conn.QueueMessage(*buf)
+	} else {
+		ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
+		err = ss.conn.WriteMessage(*buf)
+	}
+	clear(*buf) // tokens and resume keys have been in it
 	if err != nil {
-		ss.log.Debug("write failed", "error", err)
+		ss.log(slog.LevelDebug, "write failed", "error", err)
 	}
 	return err == nil
 }
 
+// flush sends what waits, if anything does.
+func (ss *session) flush() {
+	if ss.wait {
+		ss.wait = false
+		ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
+		ss.conn.Flush()
+	}
+}
+
 // end tells a peer that is logged in goodbye.
 func (ss *session) end(code wire.Code) bool {
-	ss.log.Debug("goodbye", "reason", code.Name())
+	ss.log(slog.LevelDebug, "goodbye", "reason", code.Name())
 	ss.write(wire.Goodbye{Code: code})
 	return false
 }
@@ -343,7 +394,10 @@ func (ss *session) end(code wire.Code) bool {
 // next reads the next message, or returns nil where the connection has come to its end.
 func (ss *session) next() []byte {
 	until, code := ss.patience()
-	ss.setReadDeadline(until)
+	if !ss.wait || !ss.conn.Buffered() { // or else it has been read
+		ss.flush()
+		ss.setReadDeadline(until)
+	}
 	msg, err := ss.conn.ReadMessage(frameCap[ss.state])
 	if err == nil {
 		if ss.state != ready {
@@ -361,7 +415,7 @@ func (ss *session) next() []byte {
 	} else if ss.state == ready && errors.Is(err, noiseconn.ErrRecordLimit) {
 		ss.end(wire.CodeLimit)
 	} else {
-		ss.log.Debug("disconnect", "state", ss.state.String(), "error", err)
+		ss.log(slog.LevelDebug, "disconnect", "state", ss.state.String(), "error", err)
 		ss.judge(err)
 	}
 	return nil
@@ -421,7 +475,7 @@ func (ss *session) displace() {
 		return
 	}
 	ss.server.seen.displacement()
-	ss.log.Debug("makes room for others")
+	ss.log(slog.LevelDebug, "makes room for others")
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.leaving || ss.gone {

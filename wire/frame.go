@@ -21,20 +21,24 @@ const FrameHeaderSize = 2
 // ErrFrameSize says that a frame was empty or over the cap of its state.
 var ErrFrameSize = errors.New("wire: frame is empty or over its cap")
 
-// A FrameReader reads frames from a byte stream. It reads no byte beyond the frame that is asked
-// for, and keeps one buffer, which is never larger than the largest frame that was read.
+// A FrameReader reads frames from a byte stream, in one of two ways: see NewFrameReader and NewAheadReader.
 type FrameReader struct {
 	r    io.Reader
 	head [FrameHeaderSize]byte
 	buf  []byte
+	ahead
 }
 
-// NewFrameReader returns a FrameReader that reads from r.
+// NewFrameReader returns a FrameReader that reads no byte of r beyond the frame that is asked
+// for, and keeps one buffer, which is never larger than the largest frame that was read.
 func NewFrameReader(r io.Reader) *FrameReader { return &FrameReader{r: r} }
 
 // Next returns the body of the next frame, of 1 to limit bytes. The body is good until the next
 // call. The error is io.EOF only where the stream ends between two frames.
 func (f *FrameReader) Next(limit int) ([]byte, error) {
+	if f.on {
+		return f.nextAhead(limit)
+	}
 	if _, err := io.ReadFull(f.r, f.head[:]); err != nil {
 		return nil, err
 	}
