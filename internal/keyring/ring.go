@@ -54,6 +54,7 @@ type Ring struct {
 	log      *slog.Logger
 
 	wrapping place // of who rewraps, which takes long
+	rotating place // of who rotates anything else
 	changing place // of who changes the key file
 	jobs     sync.WaitGroup
 
@@ -68,7 +69,7 @@ type Ring struct {
 func New(c *Config) *Ring {
 	r := &Ring{
 		path: c.Path, keys: c.Keys.Clone(), passphrase: bytes.Clone(c.Passphrase), accounts: c.Accounts, adopt: c.Adopt, log: c.Logger,
-		wrapping: make(place, 1), changing: make(place, 1), dropped: make(map[string]bool),
+		wrapping: make(place, 1), rotating: make(place, 1), changing: make(place, 1), dropped: make(map[string]bool),
 	}
 	if r.adopt == nil {
 		r.adopt = func(*keyfile.Keys) error { return nil }
@@ -222,9 +223,11 @@ func (r *Ring) Rotate(ctx context.Context, kind string, o Options, progress func
 	if kind == keyfile.KindWrapping {
 		return r.rotateWrapping(ctx, o.Passphrase, progress)
 	}
-	if err := r.changing.try(); err != nil {
+	if err := r.rotating.try(); err != nil {
 		return nil, err
 	}
+	defer r.rotating.give()
+	r.changing.take() // from a rewrapping, which has it for a moment only
 	defer r.changing.give()
 	ctx = context.WithoutCancel(ctx) // it is short, and half of one is none
 	now := time.Now()
