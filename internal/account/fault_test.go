@@ -1,16 +1,23 @@
 package account
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/authsrv/authsrv/internal/soak"
 	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 )
@@ -105,7 +112,7 @@ func (q quietTB) Fatal(args ...any) { panic(args[0]) }
 func TestDiskFails(t *testing.T) {
 	var broken atomic.Bool
 	mem := vfs.NewCrashableMem()
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	disk := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if broken.Load() {
@@ -114,7 +121,7 @@ func TestDiskFails(t *testing.T) {
 		}
 		return nil
 	}))
-	r := openRig(t, "store", fs)
+	r := openRig(t, "store", disk)
 	p := r.peer(one)
 	before := p.account("alice")
 	a, tr := p.beginLogin(p.start("alice"))
@@ -139,4 +146,155 @@ func TestDiskFails(t *testing.T) {
 	if n := after.keys(); n[spaceSession] != 1 {
 		t.Errorf("left: %v", n)
 	}
+}
+
+// An ill disk refuses an operation that writes, the one of a number, or that and all behind it.
+type ill struct {
+	at      int64
+	forever bool
+	cause   error
+	done    atomic.Int64
+}
+
+func (d *ill) MaybeError(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+		return nil
+	}
+	if n := d.done.Add(1); n == d.at || d.forever && n > d.at {
+		return &fs.PathError{Op: "write", Path: op.Path, Err: d.cause}
+	}
+	return nil
+}
+
+func (d *ill) String() string {
+	return fmt.Sprintf("operation %d, for ever: %v, %v", d.at, d.forever, d.cause)
+}
+
+const (
+	mixedFor = 40 // operations of a disk before its fault that are of the mixed load: until then there are only small commits
+	goOnFor  = 80 // operations behind a fault that nobody has minded
+)
+
+// suffer runs the mixed load on a disk that becomes ill, and returns whether the store has failed, and what was not as promised: an answer that is no failure of the
+// store, something acknowledged that is lost, or a store that does not work when the disk is well again.
+func suffer(t *testing.T, d *ill, seed uint64, wrap func(kv.Engine) kv.Engine) (failed bool, faults []string) {
+	mem := vfs.NewCrashableMem()
+	rec := &recorder{TB: t}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	fine := func(err error) bool {
+		return errors.Is(err, pebblekv.ErrFailed) || errors.Is(err, d.cause) || errors.Is(err, kv.ErrClosed)
+	}
+	m := &promise{}
+	r := rigOf(rec, "store", errorfs.Wrap(mem, d))
+	r.wrap = wrap
+	err := recovered(func() error {
+		r.open()
+		r.spy.deaf = true
+		for n := uint64(0); d.done.Load() < d.at-mixedFor; n++ {
+			key := binary.BigEndian.AppendUint64([]byte("Z/c/"), n)
+			if _, err := r.spy.Commit(ctx, nil, []kv.Write{{Key: key, Value: key}}); err != nil {
+				return err
+			}
+			m.bare = append(m.bare, key)
+		}
+		l := startLoad(ctx, r, "f", seed, func(err error) {
+			if !fine(err) {
+				rec.Errorf("told of a failure by %v", err)
+			}
+		})
+		ended := make(chan struct{})
+		go func() { l.wg.Wait(); close(ended) }()
+		engine := r.engine
+		for over := false; !over; {
+			select {
+			case <-ended:
+				over = true
+			case <-engine.Failed():
+				over = true
+			case <-time.After(time.Millisecond):
+				over = d.done.Load() > d.at+goOnFor
+			}
+		}
+		acked := l.acknowledged()
+		cancel()
+		<-ended
+		bare := m.bare
+		m = acked
+		l.asked(m)
+		m.bare = bare
+		return r.spy.Close()
+	})
+	if err != nil && !fine(err) {
+		rec.Errorf("it ended with %v", err)
+	}
+	failed = err != nil
+	if d.forever && !failed {
+		rec.Errorf("nothing has failed")
+	}
+	for _, percent := range []int{0, 100} { // of what was not synced, as after a loss of power, and as behind the end of a process
+		clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, 1))})
+		for _, text := range m.broken(t, clone) {
+			rec.Errorf("with %d %% kept: %s", percent, text)
+		}
+	}
+	return failed, rec.faults
+}
+
+// TestSoakFault lets a disk refuse each of its first operations in turn, once and from then on, with an I/O error and as a full one does.
+func TestSoakFault(t *testing.T) {
+	const first = 1000
+	seed, points := soak.Seed(t), soak.Times(t, first, 16)
+	causes := []error{syscall.EIO, syscall.ENOSPC}
+	var failures, runs atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	free := make(chan struct{}, 4)
+	for i := range points {
+		at := 1 + i*max(first, points)/points
+		for k := range 2 {
+			d := &ill{at: int64(at), forever: k == 0, cause: causes[(i+k)%2]}
+			free <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-free }()
+				failed, faults := suffer(t, d, seed+uint64(at), plain)
+				mu.Lock()
+				defer mu.Unlock()
+				runs.Add(1)
+				if failed {
+					failures.Add(1)
+				}
+				for _, text := range faults {
+					t.Errorf("%v: %s", d, text)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	t.Logf("%d faults, of which %d ended the store, and the others nobody minded", runs.Load(), failures.Load())
+}
+
+// TestFaultMutant: TestSoakFault finds an engine that answers a commit with nil when its log has failed, as pebble does where Fatalf returns.
+func TestFaultMutant(t *testing.T) {
+	seed, found := soak.Seed(t), 0
+	for at := int64(100); at < 116; at++ {
+		d := &ill{at: at, forever: true, cause: syscall.EIO}
+		if _, faults := suffer(t, d, seed, func(e kv.Engine) kv.Engine { return forgiving{e} }); len(faults) > 0 {
+			found++
+			t.Logf("%v: %s", d, faults[0])
+		}
+	}
+	if found == 0 { // that it is found needs a step between the fault and when the load is told of it
+		t.Error("not found")
+	}
+}
+
+type forgiving struct{ kv.Engine }
+
+func (f forgiving) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) (kv.Version, error) {
+	v, err := f.Engine.Commit(ctx, reads, writes)
+	if errors.Is(err, pebblekv.ErrFailed) {
+		return v, nil
+	}
+	return v, err
 }
