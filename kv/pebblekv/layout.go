@@ -19,7 +19,10 @@ const (
 	versionSize = 8
 )
 
-var metaKey = []byte{tagMeta}
+var (
+	metaKey    = []byte{tagMeta}
+	besideMeta = []byte{tagMeta, 0} // where nothing is
+)
 
 // meta is rewritten by every commit, in its batch, and once when the store is opened.
 type meta struct {
