@@ -118,7 +118,32 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// logged returns the messages of every call of Warn or Error on a logger in what the server is made of.
+// warned returns the message of a call that logs a warning or an error: of Warn or Error, or of a log with one of these levels.
+func warned(call *ast.CallExpr) (quoted string, ok bool) {
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || len(call.Args) == 0 {
+		return "", false
+	}
+	message := call.Args[0]
+	switch method.Sel.Name {
+	case "Warn", "Error":
+	case "log":
+		level, ok := call.Args[0].(*ast.SelectorExpr)
+		if !ok || len(call.Args) < 2 || level.Sel.Name != "LevelWarn" && level.Sel.Name != "LevelError" {
+			return "", false
+		}
+		message = call.Args[1]
+	default:
+		return "", false
+	}
+	literal, ok := message.(*ast.BasicLit)
+	if !ok {
+		return "", false
+	}
+	return literal.Value, true
+}
+
+// logged returns the messages of every warning and error that what the server is made of logs.
 func logged(t *testing.T) map[string]bool {
 	messages := make(map[string]bool)
 	for _, dir := range []string{".", "../../server", "../../internal/*", "../../kv/pebblekv"} {
@@ -136,13 +161,11 @@ func logged(t *testing.T) map[string]bool {
 			}
 			ast.Inspect(tree, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
-				if !ok || len(call.Args) == 0 {
+				if !ok {
 					return true
 				}
-				method, ok := call.Fun.(*ast.SelectorExpr)
-				literal, isText := call.Args[0].(*ast.BasicLit)
-				if ok && isText && (method.Sel.Name == "Warn" || method.Sel.Name == "Error") {
-					text, err := strconv.Unquote(literal.Value)
+				if quoted, ok := warned(call); ok {
+					text, err := strconv.Unquote(quoted)
 					if err != nil {
 						t.Fatal(err)
 					}
