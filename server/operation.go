@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 
 	"github.com/authsrv/authsrv/internal/account"
@@ -39,7 +40,11 @@ func (ss *session) operate(ctx context.Context, what string, id uint32, do func(
 	ss.server.live.leave(ss)
 	next, err := do(a)
 	ss.server.seen.attempt(what, err)
-	ss.log(slog.LevelInfo, what, "outcome", outcome(err), "name", ss.login.Name)
+	level := slog.LevelInfo
+	if errors.Is(err, account.ErrOverloaded) { // as many as anybody likes
+		level = slog.LevelDebug
+	}
+	ss.log(level, what, "outcome", outcome(err), "name", ss.login.Name)
 	switch {
 	case err != nil:
 		ss.join(ctx, ss.login)

@@ -45,6 +45,7 @@ func TestLimitsAreThoseOfTheSpec(t *testing.T) {
 	ours := server.Limits()
 	elsewhere := []string{
 		"M1, M2", "M3", "nonce life", "records each way", "session life, longest", "session life, default", "token", "name", "password",
+		"operations of an account with the password, at once and a minute", // authsrv: account.DefaultOperationsPerMinute
 	}
 	for _, row := range spec.Table(t, "PROTOCOL.md", "limit", "value", "unit") {
 		value, err := strconv.Atoi(row[1])

@@ -71,10 +71,10 @@ func (k *configuration) keep(next *configuration) {
 	}
 }
 
-// registrationsPerMinute is the limit as the rules have it, where 0 stands for the default.
-func (s *settings) registrationsPerMinute() int {
-	if s.registrationLimit == 0 {
+// perMinute is a limit as the rules have it, where 0 stands for the default.
+func perMinute(limit int) int {
+	if limit == 0 {
 		return -1
 	}
-	return s.registrationLimit
+	return limit
 }

@@ -214,7 +214,8 @@ func (r *instance) newServer(ctx context.Context) error {
 	r.accounts, err = account.New(ctx, &account.Config{
 		Engine: r.metrics.Engine(r.engine), Secrets: secretsOf(r.keys), Tokens: tokens,
 		Policy: rules.Policy, Registration: rules.Registration, SessionLife: rules.SessionLife, MaxSessionLife: rules.MaxSessionLife,
-		AuditRetention: r.config.auditRetention, RegistrationsPerMinute: r.config.registrationsPerMinute(),
+		AuditRetention: r.config.auditRetention, RegistrationsPerMinute: perMinute(r.config.registrationLimit),
+		OperationsPerMinute: perMinute(r.config.operationLimit),
 	})
 	if err != nil {
 		return explainStore(f.database(), err)

@@ -28,6 +28,7 @@ type settings struct {
 	sessionLife, maxLife     time.Duration
 	auditRetention           time.Duration
 	registrationLimit        int // a minute, from one address; 0: none
+	operationLimit           int // a minute, of one account; 0: none
 	maxConnections, maxLobby int
 	maxPerAccount            int
 	penalties                server.Penalties // but for what is exempt
@@ -67,6 +68,11 @@ var table = []setting{
 	{key: "registration_limit", value: "N", help: "at most `N` registrations a minute from one address; 0 for no limit", fallback: "60",
 		parse: func(s *settings, text string) (err error) {
 			s.registrationLimit, err = count(text, 0, 1_000_000)
+			return
+		}},
+	{key: "operation_limit", value: "N", help: "at most `N` operations with the password a minute in one account; 0 for no limit", fallback: "10",
+		parse: func(s *settings, text string) (err error) {
+			s.operationLimit, err = count(text, 0, 1_000_000)
 			return
 		}},
 	{key: "password_policy", value: "POLICY", help: "what a password must fulfil, `POLICY` is strength, classes or length:N", fallback: "strength",

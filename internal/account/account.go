@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,7 @@ var (
 	ErrCodeRefused        = errors.New("account: code refused")
 	ErrNameTaken          = errors.New("account: name is taken")
 	ErrRecordRefused      = errors.New("account: record refused")
-	ErrOverloaded         = errors.New("account: too many registrations")
+	ErrOverloaded         = errors.New("account: too many registrations or operations")
 )
 
 // Denied is the one refusal of a proof, and of a registration that comes too early, whatever was wrong with it. Only RetryAfter may be told to the peer.
@@ -36,7 +37,7 @@ type Denied struct {
 	RetryAfter time.Duration // until another attempt can succeed; 0: at once
 	Reason     Outcome       // for the log and the audit record
 	ByCode     bool          // the proof was that of a code
-	Busy       bool          // there was none to judge: too many registrations of one address
+	Busy       bool          // it was not for the proof: too many registrations of one address, or operations of one account
 }
 
 func (d *Denied) Error() string { return fmt.Sprintf("%v: %v", d.sentinel(), d.Reason) }
@@ -92,14 +93,21 @@ type Config struct {
 	// the KDF's memory; 0: 2. Four times as many may wait; of one address no more than two do either.
 	MaxStretching int
 
-	// RegistrationsPerMinute bounds the registrations from one address prefix, but for those with an
-	// invite; 0: 60, negative: unlimited.
+	// RegistrationsPerMinute bounds the registrations from one IPv4 address or IPv6 /64, but for those with an
+	// invite; 0: 60, negative: unlimited. A /56 has four times as many, and a /48 or an IPv4 /24 sixteen times.
 	RegistrationsPerMinute int
+
+	// OperationsPerMinute bounds what one account does with its password while it is logged in: changes of it, and ends of all
+	// sessions. 0: DefaultOperationsPerMinute, negative: unlimited.
+	OperationsPerMinute int
 
 	AuditRetention time.Duration // how long audit records are kept; 0: one year
 
 	Rand io.Reader // safe for concurrent use; nil: crypto/rand
 }
+
+// DefaultOperationsPerMinute is Config.OperationsPerMinute where that is 0 (PROTOCOL 11).
+const DefaultOperationsPerMinute = 10
 
 // NonceLife is how long a server nonce is good for (PROTOCOL 11).
 const NonceLife = 20 * time.Second
@@ -117,7 +125,8 @@ type Service struct {
 	waiting  chan struct{} // a place each for who stretches or waits to
 	crowd    crowd         // of those, by address
 
-	registrations pace
+	registrations pace[netip.Prefix]
+	operations    pace[ID] // by account
 }
 
 // New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.
@@ -158,6 +167,10 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 		s.c.RegistrationsPerMinute = 60
 	}
 	s.registrations.init(s.c.RegistrationsPerMinute)
+	if s.c.OperationsPerMinute == 0 {
+		s.c.OperationsPerMinute = DefaultOperationsPerMinute
+	}
+	s.operations.init(s.c.OperationsPerMinute)
 	s.stretch = make(chan struct{}, s.c.MaxStretching)
 	s.waiting = make(chan struct{}, 5*s.c.MaxStretching)
 	var err error

@@ -34,7 +34,7 @@ func openArena(t testing.TB, fs vfs.FS, m *mutant) *arena {
 		t.Fatal(err)
 	}
 	a := &arena{rig: &rig{t: t}, store: engine, jitter: &jitter{Engine: engine}}
-	a.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1, Engine: a.jitter}
+	a.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1, OperationsPerMinute: -1, Engine: a.jitter}
 	a.config.Tokens = testTokens(t, a.config.Secrets.RealmID)
 	if a.Service, err = New(t.Context(), &a.config); err != nil {
 		t.Fatal(err)

@@ -28,10 +28,12 @@ func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Sess
 }
 
 // operate proves an operation and runs change, provided that the session it is asked in is still live in that same transaction. That comes
-// first: of two changes of a password at once, the later one is not a wrong password.
+// first: of two changes of a password at once, the later one is not a wrong password. Only right proofs count for how many operations an
+// account has, so that who has a session and no password takes none of them; one too many is a *Denied that is ErrOverloaded.
 func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [32]byte, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	a.transcript.OpDigest = digest[:]
-	return s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
+	counted, mine := false, portion[ID]{a.session.Account, 1}
+	err := s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
 		var rec sessionRecord
 		there, err := s.store.get(tx, labelSession, sessionKey(a.session.Account, a.session.ID), &rec)
 		if err != nil {
@@ -41,7 +43,19 @@ func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [3
 			return ErrSessionRevoked
 		}
 		return judgeSession(r, &rec, time.Now())
-	}, change)
+	}, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+		if !counted { // it may be run again
+			if err := s.operations.take(mine); err != nil {
+				return ID{}, err
+			}
+			counted = true
+		}
+		return change(tx, id, r)
+	})
+	if err != nil && counted {
+		s.operations.giveBack(mine)
+	}
+	return err
 }
 
 // ChangePassword puts a new record in the place of the old one. All sessions end, and the one in which it was asked for is

@@ -332,3 +332,55 @@ func TestOperationsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestOperationsPerMinute: an account has a number of operations, which come back with time. Only right proofs take them, and one too many
+// changes nothing.
+func TestOperationsPerMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.OperationsPerMinute = 0 })
+		p := r.peer(one)
+		l, bob := p.account("alice"), p.account("bob")
+		from, to := right(), keyOf("next")
+		change := func() error {
+			t.Helper()
+			next, err := p.changePassword(l.Session, from, to)
+			if err == nil {
+				l, from, to = next, to, from
+			}
+			return err
+		}
+		for range 5 {
+			if _, err := p.changePassword(l.Session, wrong(), to); wantDenied(t, err).Reason != WrongPassword {
+				t.Fatal(err)
+			}
+		}
+		for i := range DefaultOperationsPerMinute {
+			if err := change(); err != nil {
+				t.Fatalf("change %d: %v", i+1, err)
+			}
+		}
+		before := r.scan(0)
+		var d *Denied
+		if err := change(); !errors.Is(err, ErrOverloaded) || !errors.As(err, &d) || d.RetryAfter != 6*time.Second {
+			t.Errorf("one more: %v, %+v", err, d)
+		}
+		wantError(t, p.revokeAll(l.Session, from), ErrOverloaded)
+		wantError(t, r.Check(t.Context(), l.Session), nil)
+		if after := r.scan(0); len(after) != len(before) {
+			t.Errorf("%d records, and %d before", len(after), len(before))
+		}
+		if _, err := p.changePassword(bob.Session, right(), keyOf("next")); err != nil {
+			t.Errorf("another account: %v", err)
+		}
+		time.Sleep(6 * time.Second)
+		wantError(t, change(), nil)
+		wantError(t, change(), ErrOverloaded)
+		time.Sleep(6 * time.Second)
+		r.spy.commit = func([]kv.Write) error { return errors.New("the disk") } // what did not happen does not count
+		if err := change(); err == nil || errors.Is(err, ErrOverloaded) {
+			t.Errorf("a commit that fails: %v", err)
+		}
+		r.spy.commit = nil
+		wantError(t, change(), nil)
+	})
+}

@@ -2,12 +2,12 @@ package account
 
 import (
 	"context"
-	"maps"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/internal/network"
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -58,7 +58,7 @@ func (s *Service) FinishRegister(ctx context.Context, a *Attempt, v Verifier, di
 	if err := a.checkRecord(v, digest, signature); err != nil {
 		return err
 	}
-	if err := s.registrations.take(a.channel.Address); err != nil {
+	if err := s.takeRegistration(a.channel.Address); err != nil {
 		return err
 	}
 	return s.create(ctx, a, v)
@@ -85,7 +85,7 @@ func (s *Service) FinishRegisterChecked(ctx context.Context, a *Attempt, passwor
 		return err
 	}
 	defer clear(prepared)
-	if err := s.registrations.take(a.channel.Address); err != nil {
+	if err := s.takeRegistration(a.channel.Address); err != nil {
 		return err
 	}
 	// A name that is taken is refused without the work; create finds out for certain.
@@ -163,44 +163,15 @@ func (c *crowd) leave(prefix string) {
 	}
 }
 
-// pace bounds the registrations of each address prefix: so many a minute, and at the beginning as many at once.
-type pace struct {
-	each time.Duration // what one takes; 0: nothing, without a bound
-	mu   sync.Mutex
-	full map[string]time.Time // when all is given back, by address prefix
-	most int                  // of entries before those that have passed are looked for
-}
-
-// init sets the number a minute; negative: unlimited.
-func (p *pace) init(perMinute int) {
-	if perMinute > 0 {
-		p.each = time.Minute / time.Duration(perMinute)
+// takeRegistration counts a registration for the networks of an address, or returns a *Denied that is ErrOverloaded.
+func (s *Service) takeRegistration(a netip.Addr) error {
+	portions := make([]portion[netip.Prefix], 0, network.Levels)
+	for level, prefix := range network.Of(a) {
+		if prefix.IsValid() || level == int(network.Own) {
+			portions = append(portions, portion[netip.Prefix]{prefix, network.Level(level).Share()})
+		}
 	}
-	p.full, p.most = make(map[string]time.Time), 1024
-}
-
-// take counts a registration, or returns a *Denied that is ErrOverloaded.
-func (p *pace) take(a netip.Addr) error {
-	if p.each == 0 {
-		return nil
-	}
-	prefix, now := addressPrefix(a), time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.full) >= p.most {
-		maps.DeleteFunc(p.full, func(_ string, full time.Time) bool { return !full.After(now) })
-		p.most = max(1024, 2*len(p.full))
-	}
-	full := p.full[prefix]
-	if full.Before(now) {
-		full = now
-	}
-	full = full.Add(p.each)
-	if wait := full.Sub(now) - time.Minute; wait > 0 {
-		return &Denied{RetryAfter: wait, Reason: Throttled, Busy: true}
-	}
-	p.full[prefix] = full
-	return nil
+	return s.registrations.take(portions...)
 }
 
 // create writes the account if its name is free.

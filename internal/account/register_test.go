@@ -405,11 +405,11 @@ func TestRegistrationsPerMinute(t *testing.T) {
 // TestPaceForgets: what has been given back is not kept.
 func TestPaceForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p pace
+		var p pace[netip.Addr]
 		p.init(60)
 		for i := range 5000 {
 			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-			wantError(t, p.take(a), nil)
+			wantError(t, p.take(portion[netip.Addr]{a, 1}), nil)
 			time.Sleep(time.Second / 10)
 		}
 		if len(p.full) > 1024 {
@@ -427,5 +427,27 @@ func TestRegistrationsChecked(t *testing.T) {
 	err := r.FinishRegisterChecked(t.Context(), r.peer(one).beginChecked("bob"), []byte(pass))
 	if d := new(Denied); !errors.As(err, &d) || !errors.Is(err, ErrOverloaded) || d.RetryAfter == 0 {
 		t.Errorf("a second one: %v", err)
+	}
+}
+
+// TestRegistrationsOfWideNetworks: who has many networks of a wide one registers some times as often, and not as often as there are networks.
+func TestRegistrationsOfWideNetworks(t *testing.T) {
+	for address, want := range map[string]int{
+		"2001:db8:1:42%02x::1": 4 * 3, "2001:db8:1:%x00::1": 16 * 3, "203.0.113.%d": 16 * 3,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.RegistrationsPerMinute = 3 })
+			n := 0
+			for i := range 100 {
+				if r.peer(fmt.Sprintf(address, i+1)).register(fmt.Sprint("user", i), right()) == nil {
+					n++
+				}
+			}
+			if n != want {
+				t.Errorf("%s: %d, want %d", address, n, want)
+			}
+			wantError(t, r.peer("2001:db8:2::1").register("elsewhere", right()), nil)
+			wantError(t, r.peer("203.0.114.1").register("there", right()), nil)
+		})
 	}
 }

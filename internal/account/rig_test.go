@@ -92,7 +92,7 @@ func openRig(t testing.TB, dir string, fs vfs.FS, change ...func(*Config)) *rig 
 func rigOf(t testing.TB, dir string, fs vfs.FS, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: dir, fs: fs}
-	r.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1}
+	r.config = Config{Secrets: testSecrets(), KDF: cheapKDF, RegistrationsPerMinute: -1, OperationsPerMinute: -1}
 	for _, f := range change {
 		f(&r.config)
 	}

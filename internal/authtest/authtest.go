@@ -33,7 +33,7 @@ const Address = "auth.test:7022"
 // CheapKDF is the least that clients accept: tests log in often.
 var CheapKDF = credential.KDF{Algorithm: 1, Time: 2, MemoryKiB: 19456, Lanes: 1}
 
-// Options change what New starts. The zero value is the default, with CheapKDF, any number of registrations, and no penalties.
+// Options change what New starts. The zero value is the default, with CheapKDF, any number of registrations and operations, and no penalties.
 type Options struct {
 	Account  account.Config // without Engine, Secrets and Tokens, which New makes
 	Server   server.Config  // without Accounts and Identity; a nil Logger is the Server's Log
@@ -90,6 +90,9 @@ func Start(o Options) (*Server, error) {
 	}
 	if a.RegistrationsPerMinute == 0 {
 		a.RegistrationsPerMinute = -1 // tests register often, from one address
+	}
+	if a.OperationsPerMinute == 0 {
+		a.OperationsPerMinute = -1
 	}
 	if s.Accounts, err = account.New(context.Background(), &a); err != nil {
 		return nil, err
