@@ -231,7 +231,7 @@ func (c *Client) read(ctx context.Context, want wire.Type) (b []byte, err error)
 			return nil, protocolError(err)
 		}
 		c.pending = false
-		return nil, refused(d, c.pinned())
+		return nil, refused(d, c.Pinned())
 	}
 	return nil, fmt.Errorf("%w: unexpected %v", ErrProtocol, wire.TypeOf(b))
 }

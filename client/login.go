@@ -168,7 +168,7 @@ func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, er
 	if saved.RealmID != c.hello.RealmID {
 		return nil, ErrNotLoggedIn
 	}
-	if !c.pinned() {
+	if !c.Pinned() {
 		return nil, ErrNotPinned
 	}
 	account, known, err := c.c.Store.Account(saved.RealmID, saved.Name)

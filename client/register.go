@@ -103,7 +103,7 @@ func (c *Client) registerChecked(ctx context.Context, name string, password []by
 	if c.hello.Features&wire.FeatureRegisterChecked == 0 {
 		return ErrPasswordUnsent
 	}
-	if !c.pinned() {
+	if !c.Pinned() {
 		return fmt.Errorf("%w: your password is only sent to a server whose fingerprint you gave or that you logged in to before", ErrNotPinned)
 	}
 	start := &wire.AuthStart{

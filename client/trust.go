@@ -108,8 +108,10 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 	return err
 }
 
-// pinned says whether the server's identity is one that was confirmed, or that the user gave.
-func (c *Client) pinned() bool {
+// Pinned says whether the server's identity came with the address, or was confirmed by a login, a registration or a code before. Where it
+// is not, all that speaks for the server is that it was accepted once: an app that lets a person try again should ask first, since who denies a
+// login or refuses a registration at first contact may be somebody else, and gets what a guess at the next password can be held against.
+func (c *Client) Pinned() bool {
 	if c.vouched {
 		return true
 	}

@@ -39,7 +39,7 @@ func (r *request) register(ctx context.Context, name string, sendPassword, invit
 	if err != nil {
 		return err
 	}
-	c, err := r.dial(ctx, false)
+	c, err := r.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (r *request) login(ctx context.Context, name string, save bool) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.dial(ctx, true)
+	c, err := r.dial(ctx)
 	if err != nil {
 		return err
 	}

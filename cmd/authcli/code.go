@@ -47,7 +47,7 @@ func (r *request) reset(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.dial(ctx, false)
+	c, err := r.dial(ctx)
 	if err != nil {
 		return err
 	}

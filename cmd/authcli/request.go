@@ -29,7 +29,6 @@ type request struct {
 	store     *store.Store
 	server    string // as it was given, perhaps with a fingerprint
 	address   string // the same as it is dialed and remembered
-	vouched   bool   // it had a fingerprint
 	acceptNew bool
 	piped     bool // passwords come from standard input
 }
@@ -63,12 +62,10 @@ func (p *program) request(s settings, piped bool) (*request, error) {
 	return r, r.resolve()
 }
 
-func (r *request) resolve() error {
-	address, fingerprint, err := client.ParseAddress(r.server)
-	if err != nil {
+func (r *request) resolve() (err error) {
+	if r.address, _, err = client.ParseAddress(r.server); err != nil {
 		return usage("%v", err)
 	}
-	r.address, r.vouched = address, fingerprint != ""
 	return nil
 }
 
@@ -83,31 +80,23 @@ func homeFolder(given string) (string, error) {
 	return filepath.Join(dir, "authcli"), nil
 }
 
-// dial connects. A server that is not known is shown to the person, whose word is taken for it. Where a password is to be proved, so is one
-// that was accepted before and has not shown since that it knows an account: who denied the first password does not get a second one just so.
-func (r *request) dial(ctx context.Context, proves bool) (*client.Client, error) {
+// dial connects. A server that is not known is shown to the person, whose word is taken for it. So is one that was accepted before and has
+// not shown since that it knows an account: who denied a login or refused a registration does not get what is made of another password just so.
+func (r *request) dial(ctx context.Context) (*client.Client, error) {
 	config := &client.Config{Store: r.store, AcceptNew: r.acceptNew}
 	c, err := client.Dial(ctx, r.server, config)
 	var unknown *client.UnknownServerError
-	if err == nil && proves && r.unproven() {
+	again := err == nil && !r.acceptNew && !c.Pinned()
+	if again {
 		unknown = &client.UnknownServerError{Address: c.Address(), Fingerprint: c.Fingerprint()}
 		c.Close()
 	} else if !errors.As(err, &unknown) {
 		return c, err
 	}
-	if config.Identity, err = r.askTrust(ctx, unknown); err != nil {
+	if config.Identity, err = r.askTrust(ctx, unknown, again); err != nil {
 		return nil, err
 	}
 	return client.Dial(ctx, r.server, config)
-}
-
-// unproven says whether nothing but an earlier word speaks for the server.
-func (r *request) unproven() bool {
-	if r.acceptNew || r.vouched {
-		return false
-	}
-	s, ok, err := r.store.Server(r.address)
-	return err != nil || ok && !s.Confirmed
 }
 
 // resume connects, and logs in with the session that is held for the server.
@@ -115,7 +104,7 @@ func (r *request) resume(ctx context.Context) (*client.Session, error) {
 	if _, err := r.held(); err != nil {
 		return nil, err
 	}
-	c, err := r.dial(ctx, false)
+	c, err := r.dial(ctx)
 	if err != nil {
 		return nil, err
 	}

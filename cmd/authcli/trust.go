@@ -11,8 +11,8 @@ import (
 	"github.com/authsrv/authsrv/client"
 )
 
-// askTrust shows a fingerprint, and returns it if the person takes it for the server's.
-func (r *request) askTrust(ctx context.Context, unknown *client.UnknownServerError) (string, error) {
+// askTrust shows a fingerprint, for the first time or again, and returns it if the person takes it for the server's.
+func (r *request) askTrust(ctx context.Context, unknown *client.UnknownServerError, again bool) (string, error) {
 	refused := fail(exitIdentity, "unknown-server", "the server at %s was not trusted: nothing was sent to it", unknown.Address)
 	refused.more.Address, refused.more.Fingerprint = unknown.Address, unknown.Fingerprint
 	if err := r.terminal.open(); err != nil {
@@ -21,8 +21,8 @@ func (r *request) askTrust(ctx context.Context, unknown *client.UnknownServerErr
 		return "", refused
 	}
 	what := "The server at %s is not known yet. Its fingerprint is\n  %s\n"
-	if r.unproven() {
-		what = "The server at %s was accepted before, but has not shown yet that it knows your account. Its fingerprint is\n  %s\n"
+	if again {
+		what = "The server at %s was accepted before, but has not shown yet that it knows an account of yours. Its fingerprint is\n  %s\n"
 	}
 	r.terminal.printf(what, clean(unknown.Address), unknown.Fingerprint)
 	for prompt := "Is this what its operator told you (yes/no)? "; ; prompt = "Please answer yes or no: " {
