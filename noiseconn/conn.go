@@ -122,6 +122,17 @@ func (c *Conn) WriteMessage(plaintext []byte) error { return c.write(plaintext, 
 // QueueMessage is WriteMessage for a record that can wait: until the next WriteMessage or Flush, or until there are too many.
 func (c *Conn) QueueMessage(plaintext []byte) error { return c.write(plaintext, false) }
 
+// HasRoom says whether QueueMessage would take a record of n bytes without sending those that wait.
+func (c *Conn) HasRoom(n int) bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.hasRoomLocked(n)
+}
+
+func (h *writeHalf) hasRoomLocked(n int) bool {
+	return h.buf == nil || h.n+wire.FrameHeaderSize+n+Overhead <= len(h.buf)
+}
+
 func (c *Conn) write(plaintext []byte, now bool) error {
 	if len(plaintext) > MaxPlaintext {
 		return wire.ErrFrameSize
@@ -149,7 +160,7 @@ var frames = sync.Pool{New: func() any { return new(frameBuffer) }}
 
 // addLocked puts a record behind those that wait, and sends them before where there is no room.
 func (h *writeHalf) addLocked(conn net.Conn, plaintext []byte) (err error) {
-	if h.buf != nil && h.n+wire.FrameHeaderSize+len(plaintext)+Overhead > len(h.buf) {
+	if !h.hasRoomLocked(len(plaintext)) {
 		if err := h.flushLocked(conn); err != nil {
 			return err
 		}

@@ -46,6 +46,10 @@ func TestQueueMessage(t *testing.T) {
 		t.Errorf("%d writes of ten records", len(w.all))
 	}
 	add(r.server.QueueMessage, 10)
+	room := MaxPlaintext - 10 - Overhead - wire.FrameHeaderSize
+	if !r.server.HasRoom(room) || r.server.HasRoom(room+1) {
+		t.Error("there is more room beside a record that waits than there is, or less")
+	}
 	add(r.server.QueueMessage, MaxPlaintext) // there is no room for both
 	if len(w.all) != 2 {
 		t.Errorf("%d writes where there is no more room", len(w.all))

@@ -254,6 +254,49 @@ func TestPipelining(t *testing.T) {
 	})
 }
 
+// stutter is a connection whose large writes pause in the middle of a frame.
+type stutter struct{ net.Conn }
+
+func (s stutter) Write(b []byte) (int, error) {
+	const first = 100
+	if len(b) < 100*first {
+		return s.Conn.Write(b)
+	}
+	if n, err := s.Conn.Write(b[:first]); err != nil {
+		return n, err
+	}
+	time.Sleep(time.Minute)
+	n, err := s.Conn.Write(b[first:])
+	return first + n, err
+}
+
+// TestPipeliningLate: the time to send answers begins when they are sent, and not with those of long before, also where so many come together that
+// some are sent while others are made.
+func TestPipeliningLate(t *testing.T) {
+	bubble(t, func(t *testing.T, srv *authtest.Server, alice *user) {
+		conn, err := srv.Connect(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := greet(t, stutter{conn})
+		p.login(alice)
+		const n = 600 // that go with one write, and whose answers do not
+		go func() {
+			for id := range uint32(n) {
+				if p.conn.QueueMessage(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1}.AppendTo(nil)) != nil {
+					return
+				}
+			}
+			p.conn.Flush()
+		}()
+		for id := range uint32(n) {
+			if got, err := wire.RequestID(p.expect(wire.TypeAccount)); got != id+1 || err != nil {
+				t.Fatalf("answer %d, %v, want %d", got, err, id+1)
+			}
+		}
+	})
+}
+
 // TestMemoryOfIdleConnections bounds what a connection costs that is logged in and says nothing.
 func TestMemoryOfIdleConnections(t *testing.T) {
 	if raceEnabled {

@@ -361,11 +361,13 @@ func (ss *session) write(m message) bool {
 	defer answers.Put(buf)
 	*buf = m.AppendTo((*buf)[:0])
 	ss.wait = ss.state == ready && ss.conn.Buffered()
+	if !ss.wait || !ss.conn.HasRoom(len(*buf)) {
+		ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
+	}
 	var err error
 	if ss.wait {
 		err = ss.conn.QueueMessage(*buf)
 	} else {
-		ss.raw.SetWriteDeadline(time.Now().Add(writeTime))
 		err = ss.conn.WriteMessage(*buf)
 	}
 	clear(*buf) // tokens and resume keys have been in it
