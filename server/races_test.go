@@ -175,7 +175,10 @@ var endings = []struct {
 	{"disabling", func(a *arena, _ *peer, u, _ *user) error {
 		return a.srv.Accounts.SetDisabled(a.t.Context(), u.name, true)
 	}, false},
-	{"revocation", func(a *arena, _ *peer, u, _ *user) error { return a.srv.Accounts.RevokeAllOf(a.t.Context(), u.name) }, true},
+	{"revocation", func(a *arena, _ *peer, u, _ *user) error {
+		_, err := a.srv.Accounts.RevokeAllOf(a.t.Context(), u.name)
+		return err
+	}, true},
 	{"removal", func(a *arena, _ *peer, u, _ *user) error { return a.srv.Accounts.Remove(a.t.Context(), u.name) }, false},
 }
 

@@ -137,7 +137,7 @@ func TestSessionEndsElsewhereMeanwhile(t *testing.T) {
 		})
 		p.send(&wire.ProvedOp{Type: wire.TypeDeleteAccount, ID: id})
 		synctest.Wait()
-		if err := srv.Accounts.RevokeAllOf(t.Context(), "alice"); err != nil {
+		if _, err := srv.Accounts.RevokeAllOf(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // the feed has passed

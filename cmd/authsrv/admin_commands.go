@@ -37,7 +37,7 @@ func (p *program) adminCommands() []*cli.Command {
 		),
 		p.group("session", "list and end sessions",
 			p.adminCommand("list", "list the sessions of an account", "NAME", 1, checkPage, p.sessionList, pageFlags()...),
-			p.adminCommand("revoke", "end one session of an account, or all", "NAME [ID]", 1, checkSession, p.sessionRevoke),
+			p.adminCommand("revoke", "end one session of an account; without an ID all of them", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
 		p.keyCommands(),
 		p.inviteCommand(),
@@ -180,7 +180,12 @@ func (p *program) sessionList(c *cli.Context, d admin.Doer) error {
 func (p *program) sessionRevoke(c *cli.Context, d admin.Doer) error {
 	named, id := admin.Named{Name: c.Args().First()}, c.Args().Get(1)
 	if id == "" {
-		return p.one(c, d, "session.revoke-all", named, func(u *admin.User) string { return "all sessions of " + u.Name + " have ended" })
+		return p.one(c, d, "session.revoke-all", named, func(u *admin.User) string {
+			if u.Ended == nil { // of a server that runs from before an update
+				return "all sessions of " + u.Name + " have ended"
+			}
+			return fmt.Sprintf("all sessions of %s have ended: %d", u.Name, *u.Ended)
+		})
 	}
 	return p.one(c, d, "session.revoke", admin.NamedSession{Named: named, Session: id}, func(u *admin.User) string {
 		return "the session " + id + " of " + u.Name + " has ended"

@@ -35,7 +35,7 @@ func explainBackup(file string, err error) error {
 	case err == nil || errors.As(err, &f):
 		return err
 	case errors.Is(err, context.Canceled):
-		return fail(exitLocal, "interrupted: nothing was made")
+		return fail(exitInterrupted, "interrupted: nothing was made")
 	case errors.Is(err, account.ErrOtherRealm):
 		return fail(exitLocal, "%s belongs to another key file", file)
 	case errors.Is(err, account.ErrNewerFormat), errors.Is(err, pebblekv.ErrNewerFormat):

@@ -80,7 +80,7 @@ func (p *program) backup(c *cli.Context) error {
 	defer restore()
 	src, err := f.source(ctx, c.Bool("no-keys"))
 	if err != nil {
-		return errors.Join(err, f.removeCheckpoint())
+		return errors.Join(explainBackup(file, err), f.removeCheckpoint())
 	}
 	err = p.writeBackup(ctx, c, f, src, passphrase)
 	return errors.Join(err, f.removeCheckpoint())

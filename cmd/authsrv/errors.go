@@ -10,10 +10,11 @@ import (
 
 // The exit codes of both commands; authcli has the others.
 const (
-	exitDone    = 0
-	exitUsage   = 2
-	exitLocal   = 5 // refused here: bad input, a bad key file, a wrong passphrase, a folder in use
-	exitStorage = 6
+	exitDone        = 0
+	exitUsage       = 2
+	exitLocal       = 5 // refused here: bad input, a bad key file, a wrong passphrase, a folder in use
+	exitStorage     = 6
+	exitInterrupted = 130 // before anything was done
 )
 
 // failure is an error with the exit code that it ends the program with.

@@ -104,7 +104,7 @@ func (p *program) ask(fd int, prompt string) ([]byte, error) {
 	case <-interrupt:
 		_ = term.Restore(fd, before) // or the shell would go on without echo
 		fmt.Fprintln(p.stderr)
-		return nil, fail(exitLocal, "interrupted")
+		return nil, fail(exitInterrupted, "interrupted")
 	}
 }
 

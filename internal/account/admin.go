@@ -205,9 +205,18 @@ func (s *Service) RevokeSession(ctx context.Context, name string, sid ID) error 
 	})
 }
 
-// RevokeAllOf ends all sessions of a name's account.
-func (s *Service) RevokeAllOf(ctx context.Context, name string) error {
-	return s.administer(ctx, KindAdminRevokeAll, name, func(tx *kv.Tx, id ID, r *accountRecord) (ID, bool, error) {
+// RevokeAllOf ends all sessions of a name's account, and returns how many were alive. One of a login meanwhile may not be counted.
+func (s *Service) RevokeAllOf(ctx context.Context, name string) (ended int, err error) {
+	err = s.administer(ctx, KindAdminRevokeAll, name, func(tx *kv.Tx, id ID, r *accountRecord) (ID, bool, error) {
+		alive, _, err := s.sessionsOf(ctx, id, r, ID{}, maxCounted)
+		if err != nil {
+			return ID{}, false, err
+		}
+		ended = len(alive)
 		return ID{}, true, s.endSessions(tx, id, r)
 	})
+	if err != nil {
+		return 0, err
+	}
+	return ended, nil
 }

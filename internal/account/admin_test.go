@@ -285,15 +285,17 @@ func TestAdminSessions(t *testing.T) {
 			t.Errorf("%s: %v", s.Name, err)
 		}
 	}
-	if err := r.RevokeAllOf(t.Context(), "alice"); err != nil {
-		t.Fatal(err)
+	for _, want := range []int{1, 0} {
+		if ended, err := r.RevokeAllOf(t.Context(), "alice"); err != nil || ended != want {
+			t.Fatalf("%d sessions have ended, %v; want %d", ended, err, want)
+		}
 	}
 	wantError(t, r.Check(t.Context(), second), ErrSessionRevoked)
 	wantError(t, r.RevokeSession(t.Context(), "alice", second.ID), ErrNoSession)
 	if err := r.Check(t.Context(), other); err != nil {
 		t.Errorf("bob's session: %v", err)
 	}
-	if got, want := r.lastEvents(2), []string{"admin-revoke success alice", "admin-revoke-all success alice"}; !slices.Equal(got, want) {
+	if got, want := r.lastEvents(3), []string{"admin-revoke success alice", "admin-revoke-all success alice", "admin-revoke-all success alice"}; !slices.Equal(got, want) {
 		t.Errorf("audit: %q", got)
 	}
 }
@@ -310,7 +312,10 @@ var administration = map[string]func(*Service, context.Context, string) error{
 		return err
 	},
 	"RevokeSession": func(s *Service, ctx context.Context, name string) error { return s.RevokeSession(ctx, name, ID{1}) },
-	"RevokeAllOf":   func(s *Service, ctx context.Context, name string) error { return s.RevokeAllOf(ctx, name) },
+	"RevokeAllOf": func(s *Service, ctx context.Context, name string) error {
+		_, err := s.RevokeAllOf(ctx, name)
+		return err
+	},
 }
 
 func TestAdminNoAccount(t *testing.T) {

@@ -170,7 +170,7 @@ func TestResetRefused(t *testing.T) {
 	gone := other(t, c)
 	gone.ID[3] ^= 1
 	ended := r.reset("dora")
-	if err := r.RevokeAllOf(t.Context(), "dora"); err != nil {
+	if _, err := r.RevokeAllOf(t.Context(), "dora"); err != nil {
 		t.Fatal(err)
 	}
 	doras := r.reset("dora")

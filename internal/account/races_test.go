@@ -39,7 +39,7 @@ var endings = []struct {
 		return step{func() (*Login, error) { return nil, p.r.SetDisabled(ctx, l.Session.Name, true) }}, nil
 	}, true, false, false},
 	{"revocation by an administrator", func(ctx context.Context, p *peer, l *Login) (step, error) {
-		return step{func() (*Login, error) { return nil, p.r.RevokeAllOf(ctx, l.Session.Name) }}, nil
+		return step{func() (*Login, error) { _, err := p.r.RevokeAllOf(ctx, l.Session.Name); return nil, err }}, nil
 	}, true, false, false},
 	{"removal by an administrator", func(ctx context.Context, p *peer, l *Login) (step, error) {
 		return step{func() (*Login, error) { return nil, p.r.Remove(ctx, l.Session.Name) }}, nil

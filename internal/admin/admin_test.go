@@ -106,7 +106,9 @@ func TestOperations(t *testing.T) {
 		if _, err := other.WhoAmI(t.Context()); err != nil {
 			t.Errorf("the other session: %v", err)
 		}
-		mustDo(t, d, "session.revoke-all", Named{"alice"})
+		if u := mustDo(t, d, "session.revoke-all", Named{"alice"}); u[0]["ended"] != 1.0 || u[0]["sessions"] != 0.0 {
+			t.Errorf("after the end of all: %v", u)
+		}
 		<-other.Done()
 
 		third := s.Login(nil, "bob", password)

@@ -50,6 +50,7 @@ type User struct {
 	Locked       bool      `json:"locked,omitzero"`        // too many failures in a row: no wait helps
 	Sessions     *int      `json:"sessions,omitempty"`     // live ones; not in a list
 	MoreSessions bool      `json:"more_sessions,omitzero"` // than those counted
+	Ended        *int      `json:"ended,omitempty"`        // live sessions that session.revoke-all has ended
 }
 
 // Session is a live session, as a result.
@@ -192,5 +193,12 @@ func (o *Operations) sessionRevoke(ctx context.Context, p *NamedSession, emit em
 }
 
 func (o *Operations) sessionRevokeAll(ctx context.Context, p *Named, emit emitter) error {
-	return o.change(ctx, p, emit, o.Accounts.RevokeAllOf)
+	var ended int
+	return o.change(ctx, p, func(result any) error {
+		result.(*User).Ended = &ended
+		return emit(result)
+	}, func(ctx context.Context, name string) (err error) {
+		ended, err = o.Accounts.RevokeAllOf(ctx, name)
+		return err
+	})
 }

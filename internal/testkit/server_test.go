@@ -280,7 +280,7 @@ func (o *ours) setUp(t *testing.T, f *transcript) {
 		}
 	}
 	for _, words := range f.all("ended") { // account: its sessions
-		if err := o.accounts.RevokeAllOf(ctx, words[0]); err != nil {
+		if _, err := o.accounts.RevokeAllOf(ctx, words[0]); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -112,7 +112,8 @@ func Events(clock bool) (all []*Event) {
 				return nil
 			}
 			w.generation++
-			return w.server.Accounts.RevokeAllOf(w.ctx, w.name)
+			_, err := w.server.Accounts.RevokeAllOf(w.ctx, w.name)
+			return err
 		}},
 		{Name: "made-anew-elsewhere", Core: true, elsewhere: func(w *Walk) error { // with the same password
 			if w.exists {
