@@ -224,13 +224,13 @@ func serverHears(t *testing.T, how uint8, at uint16, data []byte) {
 	if isGood := bytes.HasPrefix(said, good); isGood != (err == nil) {
 		t.Fatalf("the good stream is %v, the error %v", isGood, err)
 	}
-	if err == nil && (!bytes.Equal(got, want) || c.PeerStatic() != clientStatic.Public || conn.in.Len() != len(said)-len(good)) {
+	if err == nil && (!bytes.Equal(got, want) || c.PeerStatic() != clientStatic.Public || conn.in.Len() > len(said)-len(good)) {
 		t.Errorf("payload %x of %x, with %d bytes unread", got, c.PeerStatic(), conn.in.Len())
 	}
 	if err != nil && (got != nil || c != nil) {
 		t.Errorf("%x, %v with %v", got, c, err)
 	}
-	if conn.room > wire.MaxStartFrame {
+	if conn.room > wire.FrameHeaderSize+wire.MaxCheckingFrame { // a server reads ahead, into a buffer of this size
 		t.Errorf("room for %d bytes", conn.room)
 	}
 	whole := len(said) >= helloSize && bytes.Equal(said[:10], good[:10])

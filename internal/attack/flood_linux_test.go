@@ -30,7 +30,7 @@ const (
 	lobbyLimit      = 1024 + 128      // connections that are not logged in: max_handshakes, and who is on the way out
 	successLimit    = 0.99
 	latencyLimit    = time.Second // of 99 of 100 honest logins, where times are judged
-	returnTolerance = 25          // goroutines or descriptors
+	returnTolerance = 25          // goroutines or descriptors: more than the store keeps for its next reads
 )
 
 // connectFrom connects from an address of its own: all of 127.0.0.0/8 is this machine's.
@@ -257,17 +257,25 @@ func (f *flood) run(t *testing.T, srv *process) *outcome {
 	for i := range honest {
 		honest[i] = newOwner(fmt.Sprintf("honest%d", i))
 	}
+	var all sync.WaitGroup
+	places := make(chan struct{}, 16)
 	for i, u := range slices.Concat(idlers, honest) {
-		if err := u.register(fmt.Sprintf("127.240.%d.%d", i/250, i%250+1), srv.address); err != nil {
-			t.Fatalf("%s registers: %v", u.name, err)
-		}
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if err := u.register(fmt.Sprintf("127.240.%d.%d", i/250, i%250+1), srv.address); err != nil {
+				t.Errorf("%s registers: %v", u.name, err)
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
 	}
 	before := f.settled(t, srv, nil)
 	o.goroutines, o.files = before["go_goroutines"], srv.files()
 
 	idle := make([]*talk, f.idle)
-	var all sync.WaitGroup
-	places := make(chan struct{}, 16)
 	for i := range idle {
 		places <- struct{}{}
 		all.Go(func() {
