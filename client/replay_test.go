@@ -11,6 +11,7 @@ import (
 
 	"github.com/authsrv/authsrv/client"
 	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/authtest"
 	"github.com/authsrv/authsrv/internal/soak"
 	"github.com/authsrv/authsrv/kv"
@@ -73,6 +74,16 @@ func (v *visits) overhear(t *testing.T) (frames [][]byte) {
 	})
 	reset := v.srv.Reset("bobby")
 	through(st, func(c *client.Client) error { return c.Reset(ctx, "bobby", reset, another) })
+	for _, mode := range []account.Registration{account.RegistrationChecked, account.RegistrationOpen} {
+		if err := v.srv.Accounts.SetRules(account.Rules{Registration: mode}); err != nil {
+			t.Fatal(err)
+		}
+		if mode == account.RegistrationChecked {
+			through(st, func(c *client.Client) error {
+				return c.Register(ctx, "carol", password, &client.RegisterOptions{SendPassword: true})
+			})
+		}
+	}
 	return frames
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 
 	"github.com/authsrv/authsrv/credential"
+	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/internal/authtest"
 	"github.com/authsrv/authsrv/internal/soak"
 	"github.com/authsrv/authsrv/kv"
@@ -147,6 +148,13 @@ func (r *replays) recordAll() {
 		p.send(m)
 		p.expect(wire.TypeRegistered)
 	})
+	r.registration(account.RegistrationChecked)
+	r.record("checked", func(p *peer) {
+		p.toBeJudged("judged")
+		p.send(&wire.RegisterPassword{Password: []byte("correct horse battery staple")})
+		p.expect(wire.TypeRegistered)
+	})
+	r.registration(account.RegistrationOpen)
 	r.record("reset", func(p *peer) {
 		p.takeReset(r.vera, r.srv.Reset("vera"))
 		p.reset(r.vera)
@@ -176,6 +184,28 @@ func (r *replays) recordAll() {
 		p.plain(wire.TypeWhoAmI, wire.TypeAccount)
 	})
 	r.code = r.srv.Reset("vera")
+}
+
+func (r *replays) registration(mode account.Registration) {
+	if err := r.srv.Accounts.SetRules(account.Rules{Registration: mode}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// toBeJudged begins a registration by sending the password.
+func (p *peer) toBeJudged(name string) {
+	p.t.Helper()
+	p.sendStart(checkedStart(name))
+	p.expect(wire.TypeRegisterParams)
+}
+
+// checking leads a connection to state Checking, on a server that else takes other registrations.
+func (r *replays) checking(p func() *peer) *peer {
+	r.registration(account.RegistrationChecked)
+	defer r.registration(account.RegistrationOpen)
+	q := p()
+	q.toBeJudged("unjudged")
+	return q
 }
 
 // stored is all that is kept of accounts: names, records and codes in full; of sessions that they are there.
@@ -221,6 +251,7 @@ var situations = []struct {
 	{"Start", func(r *replays) net.Conn { return r.denied(false).raw }},
 	{"Challenged", func(r *replays) net.Conn { p := r.connect(); p.ask(r.vera); return p.raw }},
 	{"Registering", func(r *replays) net.Conn { p := r.connect(); p.takeParams(r.gone); return p.raw }},
+	{"Checking", func(r *replays) net.Conn { return r.checking(r.connect).raw }},
 	{"Resetting", func(r *replays) net.Conn { p := r.connect(); p.takeReset(r.vera, r.code); return p.raw }},
 	{"Ready", func(r *replays) net.Conn { p := r.connect(); p.login(r.vera); return p.raw }},
 	{"Ready, challenged", func(r *replays) net.Conn {
@@ -259,8 +290,9 @@ func TestSoakReplayedFrames(t *testing.T) {
 				r.start()
 			}
 			for _, s := range situations {
+				first := tried
 				for i := range n {
-					frame := all[(i*len(all)/n+tried)%len(all)]
+					frame := all[(i*len(all)/n+first)%len(all)]
 					tried++
 					what := fmt.Sprintf("%s, %d bytes, started anew %v", s.name, len(frame), again)
 					conn := s.lead(r)
@@ -306,6 +338,9 @@ var below = []struct {
 		p := r.denied(stolen)
 		p.takeParams(r.gone)
 		return p
+	}},
+	{"Checking", func(r *replays, _ []byte, stolen bool) *peer {
+		return r.checking(func() *peer { return r.denied(stolen) })
 	}},
 	{"Resetting", func(r *replays, _ []byte, stolen bool) *peer {
 		p := r.denied(stolen)
@@ -357,12 +392,16 @@ func TestSoakReplayedMessages(t *testing.T) {
 			}
 			for _, stolen := range []bool{false, true} {
 				for _, s := range below {
+					first := tried
 					for i := range n {
-						m := all[(i*len(all)/n+tried)%len(all)]
-						tried++
+						m := all[(i*len(all)/n+first)%len(all)]
 						if start, err := wire.ParseAuthStart(m); err == nil && start.Purpose == wire.PurposeSession && stolen {
 							continue // a token with its key is what resumes
 						}
+						if wire.TypeOf(m) == wire.TypeRegisterPassword && s.name == "Checking" {
+							continue // a password proves nothing of before: it is what an account is made with
+						}
+						tried++
 						if err := r.srv.Accounts.Unlock(t.Context(), "vera"); err != nil { // what is refused is the proof, and not one more try
 							t.Fatal(err)
 						}
