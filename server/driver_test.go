@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,24 +27,31 @@ type Driver struct {
 	lines        uint64
 }
 
-// pipe is one direction of a connection in memory; while it blocks, who reads it waits.
+// pipe is one direction of a connection in memory; while it blocks, who reads it waits, in another goroutine than who writes.
 type pipe struct {
+	mu sync.Mutex // held by Write and Read; whatever else there is, is for when it does not block
 	bytes.Buffer
 	blocks bool
 	filled chan struct{}
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	n, err := p.Buffer.Write(b)
 	if p.blocks {
-		p.filled <- struct{}{}
+		p.filled <- struct{}{} // there is room: a handshake is fewer writes
 	}
 	return n, err
 }
 
 func (p *pipe) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for p.blocks && p.Len() == 0 {
+		p.mu.Unlock()
 		<-p.filled
+		p.mu.Lock()
 	}
 	return p.Buffer.Read(b)
 }
