@@ -83,7 +83,11 @@ func TestSeeds(t *testing.T) {
 	all := 0
 	for name := range targets {
 		n := len(seeds(t, name))
-		t.Logf("%s: %d seeds", name, n)
+		found, err := filepath.Glob(filepath.Join("testdata", "fuzz", name, "*"))
+		if err != nil || len(found) == 0 {
+			t.Errorf("%s: nothing that fuzzing found is kept: %v", name, err)
+		}
+		t.Logf("%s: %d seeds, and %d inputs that fuzzing found", name, n, len(found))
 		all += n
 	}
 	t.Logf("%d seeds in all", all)
