@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -104,6 +105,35 @@ func TestAdminUsersDamaged(t *testing.T) {
 	}
 	if page, more, err := r.Users(t.Context(), ID(middle.Key[1:]), 10); err != nil || more || len(page) != 1 {
 		t.Errorf("behind it: %d, %v, %v", len(page), more, err)
+	}
+}
+
+// A damaged record of a session keeps no administrator from ending the others, nor from removing the account: nobody has that session.
+func TestAdminSessionDamaged(t *testing.T) {
+	r := newRig(t)
+	p := r.peer(one)
+	l := p.account("alice")
+	if _, err := p.login("alice", right()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range r.scan(spaceSession) {
+		if bytes.Equal(e.Key, sessionKey(l.Session.Account, l.Session.ID)) {
+			continue
+		}
+		e.Value[len(e.Value)-1] ^= 1
+		if _, err := r.spy.Engine.Commit(t.Context(), nil, []kv.Write{{Key: e.Key, Value: e.Value}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if u := r.user("alice"); u.Sessions != 1 || u.MoreSessions {
+		t.Errorf("%d sessions, more: %v; want 1", u.Sessions, u.MoreSessions)
+	}
+	if ended, err := r.RevokeAllOf(t.Context(), "alice"); err != nil || ended != 1 {
+		t.Errorf("%d sessions have ended, %v; want 1", ended, err)
+	}
+	wantError(t, r.Check(t.Context(), l.Session), ErrSessionRevoked)
+	if err := r.Remove(t.Context(), "alice"); err != nil {
+		t.Error(err)
 	}
 }
 

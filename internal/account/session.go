@@ -240,7 +240,8 @@ func (s *Service) Sessions(ctx context.Context, session *Session, after ID, limi
 	return s.sessionsOf(ctx, session.Account, &r, after, limit)
 }
 
-// sessionsOf is Sessions of an account that was read.
+// sessionsOf is Sessions of an account that was read. One that is damaged is nobody's any more, and is left out: it must not keep the
+// others from being seen, or ended.
 func (s *Service) sessionsOf(ctx context.Context, id ID, r *accountRecord, after ID, limit int) (list []SessionInfo, more bool, err error) {
 	now := time.Now()
 	prefix := sessionPrefix(id)
@@ -258,7 +259,9 @@ func (s *Service) sessionsOf(ctx context.Context, id ID, r *accountRecord, after
 		}
 		for _, e := range entries {
 			var rec sessionRecord
-			if err := s.store.decode(labelSession, e.Key, e.Value, &rec); err != nil {
+			if err := s.store.decode(labelSession, e.Key, e.Value, &rec); errors.Is(err, ErrDamaged) {
+				continue
+			} else if err != nil {
 				return nil, false, err
 			}
 			if judgeSession(r, &rec, now) != nil {
