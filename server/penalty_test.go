@@ -255,12 +255,13 @@ func exemptNothing() *server.Penalties {
 // say sends bytes on a connection of its own, and waits until the server closes it. Nothing is an address that counts for nothing.
 func say(t *testing.T, srv *authtest.Server, text string) {
 	t.Helper()
-	conn := dial(t, srv)
-	if text != "" {
-		conn = from(t, srv, "203.0.113.1")
-		go conn.Write([]byte(text))
-		io.ReadAll(conn)
+	if text == "" {
+		dial(t, srv)
+		return
 	}
+	conn := from(t, srv, "203.0.113.1")
+	go conn.Write([]byte(text))
+	io.ReadAll(conn)
 }
 
 // TestPenaltyOfWideNetworks: a wide network is cut off for what many of those in it do, and not for what one does.

@@ -21,7 +21,6 @@ import (
 )
 
 var (
-	oldKeys  = map[uint32][32]byte{1: {3}}
 	bothKeys = map[uint32][32]byte{1: {3}, 2: {4}}
 	newKeys  = map[uint32][32]byte{2: {4}}
 )

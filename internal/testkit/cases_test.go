@@ -109,15 +109,6 @@ func head(name string, do func(f *transcript)) change {
 	}
 }
 
-// both makes several changes, one behind the other.
-func both(changes ...change) change {
-	return func(f *transcript) {
-		for _, c := range changes {
-			c(f)
-		}
-	}
-}
-
 // late is for a side that waits for more, up to its deadline.
 func late(c change) change {
 	return func(f *transcript) {
