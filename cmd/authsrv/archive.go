@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -44,11 +43,6 @@ func explainBackup(file string, err error) error {
 		return fail(exitLocal, "%s: %w", file, err)
 	case errors.Is(err, pebblekv.ErrCorrupt), errors.Is(err, account.ErrDamaged), errors.Is(err, account.ErrNoStore):
 		return fail(exitLocal, "%s: %w: %w", file, backup.ErrDamaged, err)
-	}
-	for _, disk := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO} {
-		if errors.Is(err, disk) {
-			return fail(exitStorage, "storage failed: %w", err)
-		}
 	}
 	return local(err)
 }

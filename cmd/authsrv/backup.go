@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -220,7 +221,7 @@ func (f folder) lockBackup() (unlock func(), err error) {
 	l := flock.New(f.backupLock(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()
 	if err != nil {
-		return nil, fail(exitLocal, "cannot lock the data folder: %w", err)
+		return nil, local(fmt.Errorf("cannot lock the data folder: %w", err))
 	}
 	if !locked {
 		return nil, fail(exitLocal, "another backup of this folder is under way: %s", f)

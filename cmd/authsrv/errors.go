@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/kv/pebblekv"
@@ -30,11 +31,16 @@ func fail(code int, format string, args ...any) error {
 	return &failure{code, fmt.Errorf(format, args...)}
 }
 
-// local makes an error one that is refused here, unless it has a code already.
+// local makes an error one that is refused here, unless it has a code already, or is that of a disk.
 func local(err error) error {
 	var f *failure
 	if err == nil || errors.As(err, &f) {
 		return err
+	}
+	for _, disk := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO} {
+		if errors.Is(err, disk) {
+			return fail(exitStorage, "storage failed: %w", err)
+		}
 	}
 	return &failure{exitLocal, err}
 }

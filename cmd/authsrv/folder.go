@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -112,7 +113,7 @@ func (f folder) lock() (unlock func(), err error) {
 	l := flock.New(f.lockFile(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()
 	if err != nil {
-		return nil, fail(exitLocal, "cannot lock the data folder: %w", err)
+		return nil, local(fmt.Errorf("cannot lock the data folder: %w", err))
 	}
 	if !locked {
 		return nil, errInUse(string(f))

@@ -109,7 +109,8 @@ func (s *Store) events() *pebble.EventListener {
 }
 
 // guardedFS is what pebble sees of the file system. Where a folder can't be synced, or a log can't be ended or begun, pebble panics, on
-// goroutines of its own too; here it fails and parks as with Fatalf.
+// goroutines of its own too. So does a compaction that was begun while the store is opened, once pebble gives up opening because it could not write
+// its options or a marker. Here all of that fails and parks as with Fatalf.
 type guardedFS struct {
 	vfs.FS
 	s *Store
@@ -125,20 +126,33 @@ func (g guardedFS) OpenDir(name string) (vfs.File, error) {
 
 func (g guardedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := g.FS.Create(name, category)
-	return g.log(name, f, err)
+	return g.guard(name, f, err)
 }
 
 func (g guardedFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := g.FS.ReuseForWrite(from, to, category)
-	return g.log(to, f, err)
+	return g.guard(to, f, err)
 }
 
-func (g guardedFS) log(name string, f vfs.File, err error) (vfs.File, error) {
-	if !strings.HasSuffix(name, ".log") {
+func (g guardedFS) Rename(from, to string) error {
+	g.s.failAndPark("rename", g.FS.Rename(from, to))
+	return nil
+}
+
+func (g guardedFS) guard(name string, f vfs.File, err error) (vfs.File, error) {
+	what := ""
+	switch base := g.PathBase(name); {
+	case strings.HasSuffix(base, ".log"):
+		what = "log"
+	case strings.HasSuffix(base, ".dbtmp"):
+		what = "options"
+	case strings.HasPrefix(base, "marker."):
+		what = "marker"
+	default:
 		return f, err
 	}
-	g.s.failAndPark("log", err)
-	return guardedLog{f, g.s}, nil
+	g.s.failAndPark(what, err)
+	return guardedFile{f, g.s, what}, nil
 }
 
 func (g guardedFS) Unwrap() vfs.FS { return g.FS }
@@ -161,41 +175,42 @@ func (d guardedDir) Sync() error {
 	return nil
 }
 
-// guardedLog is a log that is written.
-type guardedLog struct {
+// guardedFile is a file that is written.
+type guardedFile struct {
 	vfs.File
-	s *Store
+	s    *Store
+	what string
 }
 
-func (l guardedLog) Write(b []byte) (int, error) {
-	n, err := l.File.Write(b)
-	l.s.failAndPark("log", err)
+func (f guardedFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	f.s.failAndPark(f.what, err)
 	return n, nil
 }
 
-func (l guardedLog) Sync() error {
-	l.s.failAndPark("log", l.File.Sync())
+func (f guardedFile) Sync() error {
+	f.s.failAndPark(f.what, f.File.Sync())
 	return nil
 }
 
-func (l guardedLog) SyncData() error {
-	l.s.failAndPark("log", l.File.SyncData())
+func (f guardedFile) SyncData() error {
+	f.s.failAndPark(f.what, f.File.SyncData())
 	return nil
 }
 
-func (l guardedLog) SyncTo(length int64) (fullSync bool, err error) {
-	fullSync, err = l.File.SyncTo(length)
-	l.s.failAndPark("log", err)
+func (f guardedFile) SyncTo(length int64) (fullSync bool, err error) {
+	fullSync, err = f.File.SyncTo(length)
+	f.s.failAndPark(f.what, err)
 	return fullSync, nil
 }
 
-func (l guardedLog) Stat() (vfs.FileInfo, error) {
-	info, err := l.File.Stat()
-	l.s.failAndPark("log", err)
+func (f guardedFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	f.s.failAndPark(f.what, err)
 	return info, nil
 }
 
-func (l guardedLog) Close() error {
-	l.s.failAndPark("log", l.File.Close())
+func (f guardedFile) Close() error {
+	f.s.failAndPark(f.what, f.File.Close())
 	return nil
 }

@@ -301,6 +301,44 @@ func TestFaultInOpen(t *testing.T) {
 	}
 }
 
+// TestFaultAtTheEndOfOpen refuses what pebble writes last when it opens a store: its options, and a marker. Where it gives up at that, it panics
+// if a compaction has begun meanwhile. So it must not come to know of it.
+func TestFaultAtTheEndOfOpen(t *testing.T) {
+	whole := vfs.NewCrashableMem()
+	s := mustOpen(t, "store", &Options{FS: whole})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, fault := range map[string]struct {
+		fs   vfs.FS
+		hits func(errorfs.Op) bool
+	}{
+		"create": {whole, func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".dbtmp") }},
+		"write": {whole, func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".dbtmp")
+		}},
+		"sync":   {whole, func(op errorfs.Op) bool { return isSync(op) && strings.HasSuffix(op.Path, ".dbtmp") }},
+		"rename": {whole, func(op errorfs.Op) bool { return op.Kind == errorfs.OpRename }},
+		"a marker": {vfs.NewCrashableMem(), func(op errorfs.Op) bool {
+			return op.Kind == errorfs.OpCreate && strings.Contains(op.Path, "marker.format")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := fault.fs.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{})
+			_, err := Open("store", &Options{FS: errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if fault.hits(op) {
+					return syscall.ENOSPC
+				}
+				return nil
+			}))})
+			if !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("%v", err)
+			}
+			mustOpen(t, "store", &Options{FS: mem.CrashClone(vfs.CrashCloneCfg{})})
+		})
+	}
+}
+
 // TestUnknownOutcome ends the context of a commit that waits for the disk, and holds all the while
 // that nothing which depends on it is acknowledged or published.
 func TestUnknownOutcome(t *testing.T) {
