@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -241,16 +245,40 @@ func suffer(t *testing.T, d *ill, seed uint64, wrap func(kv.Engine) kv.Engine) (
 	return failed, rec.faults
 }
 
+// A store that has failed keeps its memory, some 4 MB: pebble may still wait for its disk. So each process has only so many faults.
+const (
+	faultBatch         = 100
+	faultBatchVariable = "AUTHSRV_FAULT_BATCH" // the first fault of the process's own, counted from 0
+)
+
 // TestSoakFault lets a disk refuse each of its first operations in turn, once and from then on, with an I/O error and as a full one does.
 func TestSoakFault(t *testing.T) {
 	const first = 1000
-	seed, points := soak.Seed(t), min(first, soak.Times(t, first, 32)) // a store that has failed keeps its memory
+	seed, points := soak.Seed(t), min(first, soak.Times(t, first, 32))
+	from, to := 0, points
+	if text := os.Getenv(faultBatchVariable); text != "" {
+		var err error
+		if from, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+		to = min(from+faultBatch, points)
+	} else if points > faultBatch {
+		for from := 0; from < points; from += faultBatch {
+			batch := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSoakFault$", "-test.v", "-test.timeout="+flag.Lookup("test.timeout").Value.String())
+			batch.Env = append(os.Environ(), fmt.Sprint(faultBatchVariable, "=", from), fmt.Sprint(soak.SeedVariable, "=", seed))
+			out, err := batch.CombinedOutput()
+			if t.Logf("faults from %d on: %s", from, out); err != nil {
+				t.Error(err)
+			}
+		}
+		return
+	}
 	causes := []error{syscall.EIO, syscall.ENOSPC}
 	var failures, runs atomic.Int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	free := make(chan struct{}, 4)
-	for i := range points {
+	for i := from; i < to; i++ {
 		at := 1 + i*first/points
 		for k := range 2 {
 			if k != i%2 && !soak.Judged(t) {
