@@ -68,21 +68,28 @@ type talk struct {
 	conn  *noiseconn.Conn
 	hello wire.ServerHello
 	start *wire.AuthStart
+
+	welcome wire.Welcome // of who is logged in
+	lastID  uint32       // of a request
 }
 
 // begin connects, shakes hands, and sends the start of an attempt.
 func (o *owner) begin(from, to string, purpose wire.Purpose) (*talk, error) {
+	m := &wire.AuthStart{Purpose: purpose, Method: wire.MethodPassword, Offered: []byte{1}, Name: []byte(o.name)}
+	rand.Read(m.ClientNonce[:])
+	return o.beginWith(from, to, m)
+}
+
+func (o *owner) beginWith(from, to string, m *wire.AuthStart) (*talk, error) {
 	raw, err := connectFrom(from, to)
 	if err != nil {
 		return nil, err
 	}
 	_ = raw.SetDeadline(time.Now().Add(patience))
-	k := &talk{owner: o, raw: raw}
+	k := &talk{owner: o, raw: raw, start: m}
 	shake := noiseconn.Client(raw, nil)
 	if k.hello, _, err = shake.Hello(context.Background()); err == nil {
-		k.start = &wire.AuthStart{Purpose: purpose, Method: wire.MethodPassword, Offered: []byte{1}, Name: []byte(o.name)}
-		rand.Read(k.start.ClientNonce[:])
-		k.conn, err = shake.Finish(context.Background(), o.static, k.start.AppendTo(nil))
+		k.conn, err = shake.Finish(context.Background(), o.static, m.AppendTo(nil))
 	}
 	if err != nil {
 		raw.Close()
@@ -111,9 +118,35 @@ func (k *talk) ask(m interface{ AppendTo([]byte) []byte }, want wire.Type) ([]by
 	}
 	b, err := k.conn.ReadMessage(wire.MaxSessionFrame)
 	if err == nil && wire.TypeOf(b) != want {
-		err = fmt.Errorf("got %v, want %v", wire.TypeOf(b), want)
+		err = unexpected(b, want)
 	}
 	return b, err
+}
+
+// answered is an answer that was not the one that is due.
+type answered struct {
+	got, want wire.Type
+	code      wire.Code // of a refusal or a goodbye
+}
+
+func (a *answered) Error() string {
+	return fmt.Sprintf("got %v %v, want %v", a.got, a.code.Name(), a.want)
+}
+
+func unexpected(b []byte, want wire.Type) *answered {
+	a := &answered{got: wire.TypeOf(b), want: want}
+	switch a.got {
+	case wire.TypeDenied:
+		m, _ := wire.ParseDenied(b)
+		a.code = m.Code
+	case wire.TypeRefused:
+		m, _ := wire.ParseRefused(b)
+		a.code = m.Code
+	case wire.TypeGoodbye:
+		m, _ := wire.ParseGoodbye(b)
+		a.code = m.Code
+	}
+	return a
 }
 
 func (o *owner) register(from, to string) error {
@@ -148,14 +181,24 @@ func (o *owner) login(from, to string) (*talk, error) {
 	if err == nil {
 		var c wire.Challenge
 		if c, err = wire.ParseChallenge(b); err == nil {
-			_, err = k.ask(&wire.Proof{Proof: k.prove("client-proof", &c, nil)}, wire.TypeWelcome)
+			b, err = k.ask(&wire.Proof{Proof: k.prove("client-proof", &c, nil)}, wire.TypeWelcome)
 		}
+	}
+	if err == nil {
+		err = k.takeWelcome(b)
 	}
 	if err != nil {
 		k.raw.Close()
 		return nil, err
 	}
 	return k, nil
+}
+
+// takeWelcome keeps what a Welcome says.
+func (k *talk) takeWelcome(b []byte) (err error) {
+	k.welcome, err = wire.ParseWelcome(b)
+	k.welcome.Name, k.welcome.Token, k.welcome.ResumeKey = nil, bytes.Clone(k.welcome.Token), nil
+	return err
 }
 
 // isThere asks something that only who is logged in is answered.
