@@ -81,7 +81,7 @@ func (h *house) enter(fileLimit int) *tenant {
 	addrFile := filepath.Join(h.dir, "addr")
 	_ = os.Remove(addrFile)
 	v := &tenant{ended: make(chan struct{})}
-	v.cmd = h.command(fileLimit, "run", "--data", h.data(), "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--registration-limit", "0")
+	v.cmd = h.command(fileLimit, "run", "--data", h.data(), "--listen", "127.0.0.1:0", "--addr-file", addrFile, "--registration-limit", "0", "--operation-limit", "0")
 	v.cmd.Stdout, v.cmd.Stderr = &v.out, &v.err
 	if err := v.cmd.Start(); err != nil {
 		h.t.Fatal(err)

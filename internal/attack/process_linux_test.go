@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,13 +31,36 @@ type process struct {
 	http    string
 }
 
+func TestMain(m *testing.M) { os.Exit(mainTest(m)) }
+
+// programs is the folder of what build makes, once for all tests.
+var programs string
+
+func mainTest(m *testing.M) int {
+	var err error
+	if programs, err = os.MkdirTemp("", "authsrv-attack-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(programs)
+	return m.Run()
+}
+
+var buildOnce = sync.OnceValues(func() (program string, err error) {
+	program = filepath.Join(programs, "authsrv")
+	if output, err := exec.Command("go", "build", "-o", program, "../../cmd/authsrv").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("authsrv does not build: %w\n%s", err, bytes.TrimSpace(output))
+	}
+	return program, nil
+})
+
 // build returns the server's program.
 func build(t testing.TB) string {
 	t.Helper()
 	dependOnSources(t)
-	program := filepath.Join(t.TempDir(), "authsrv")
-	if output, err := exec.Command("go", "build", "-o", program, "../../cmd/authsrv").CombinedOutput(); err != nil {
-		t.Fatalf("authsrv does not build: %v\n%s", err, bytes.TrimSpace(output))
+	program, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return program
 }
