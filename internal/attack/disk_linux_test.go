@@ -128,8 +128,7 @@ func TestSoakFullDisk(t *testing.T) {
 	random := mathrand.New(mathrand.NewPCG(seed, 4))
 	program := build(t)
 	h, c := newHouse(t, program), newCrowd(seed)
-	began, events := time.Now(), 0
-	counts := map[string]int{}
+	began, counts := time.Now(), map[string]int{}
 	v := h.open()
 	for point := range points {
 		var faults []string
@@ -171,8 +170,8 @@ func TestSoakFullDisk(t *testing.T) {
 		}
 		counts[what]++
 		if point%audited == 1 {
-			n, more := h.audit(c)
-			faults, events = append(faults, more...), n
+			_, more := h.audit(c)
+			faults = append(faults, more...)
 		}
 		v = h.open()
 		c.address = v.address
