@@ -2,9 +2,10 @@
 // the last one every test that failed, with its output, and every test that was skipped, with its reason. A skip is a failure: a
 // test that did not run has shown nothing.
 //
-//	go test -json ./... | testreport [-report FILE]
+//	go test -json ./... | testreport [-report FILE] [-logs PREFIX]
 //
-// It exits with 1 if anything failed or was skipped, or if no test ran. -report writes the failures and skips to a file, too.
+// It exits with 1 if anything failed or was skipped, or if no test ran. -report writes the failures and skips to a file, too. -logs shows
+// what the tests whose names begin with PREFIX have logged when they pass, such as how often they tried what.
 package main
 
 import (
@@ -27,10 +28,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("testreport", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("report", "", "also write the failures and skips to `FILE`")
+	logs := flags.String("logs", "", "also show what tests log whose names begin with `PREFIX`")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return 2
 	}
 	r := newReport(stdout)
+	r.logs = *logs
 	if err := r.read(stdin); err != nil {
 		fmt.Fprintln(stderr, "testreport:", err)
 		return 1
@@ -72,6 +75,7 @@ func (i id) String() string { return strings.TrimSpace(i.pkg + " " + i.test) }
 
 type report struct {
 	lines    io.Writer
+	logs     string // prefix of tests whose logs are shown; empty: none
 	output   map[id][]string
 	running  map[id]bool
 	builds   map[string][]string // output of the compiler by ImportPath
@@ -135,11 +139,27 @@ func (r *report) end(t id, e event) {
 	switch e.Action {
 	case "pass":
 		r.passed++
+		if r.logs != "" && strings.HasPrefix(t.test, r.logs) {
+			r.showLogs(t)
+		}
 		delete(r.output, t)
 	case "fail":
 		r.failed = append(r.failed, t)
 	case "skip":
 		r.skipped = append(r.skipped, t)
+	}
+}
+
+// showLogs writes what a test has logged, without the lines of go test's own.
+func (r *report) showLogs(t id) {
+	var logged []string
+	for _, line := range r.output[t] {
+		if mark := strings.TrimSpace(line); mark != "" && !strings.HasPrefix(mark, "=== ") && !strings.HasPrefix(mark, "--- ") {
+			logged = append(logged, line)
+		}
+	}
+	if len(logged) > 0 {
+		_, _ = fmt.Fprintf(r.lines, "%s\n%s", t.test, strings.Join(logged, ""))
 	}
 }
 

@@ -32,7 +32,7 @@ func runOn(t *testing.T, files map[string]string) (code int, stdout, written str
 	}
 	var out, problems bytes.Buffer
 	file := filepath.Join(dir, "report")
-	code = run([]string{"-report", file}, bytes.NewReader(events), &out, &problems)
+	code = run([]string{"-report", file, "-logs", "TestLogs"}, bytes.NewReader(events), &out, &problems)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &problems)
@@ -51,6 +51,8 @@ func TestReport(t *testing.T) {
 	}{
 		{"pass", `func TestA(t *testing.T) { t.Log("noise") }`, 0,
 			[]string{"ok  \texample/p", "?   \texample/none", "1 passed, 0 failed, 0 skipped"}, nil},
+		{"logs", `func TestLogsA(t *testing.T) { t.Log("1,000 tries") }; func TestB(t *testing.T) { t.Log("noise") }`, 0,
+			[]string{"TestLogsA\n    p_test.go:5: 1,000 tries\n", "2 passed, 0 failed, 0 skipped"}, nil},
 		{"fail", `func TestA(t *testing.T) { t.Error("the reason") }; func TestB(t *testing.T) {}`, 1,
 			[]string{"FAIL\texample/p", "1 passed, 1 failed"}, []string{"FAILED example/p TestA\n", "the reason"}},
 		{"fail of a subtest", `func TestA(t *testing.T) { t.Run("x", func(t *testing.T) { t.Error("the reason") }) }; func TestB(t *testing.T) {}`, 1,
