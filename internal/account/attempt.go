@@ -237,9 +237,8 @@ var errNotProved = errors.New("account: not proved")
 
 // prove debits the throttle, checks the proof of an attempt that was burned, and runs change in the same
 // transaction as that check. Whatever is wrong ends in one *Denied, by one path for every name. What admit refuses, if there is one, is not
-// looked at, and is no failure.
-func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, proof [64]byte, admit func(*kv.Tx, ID, *accountRecord) error, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
-	sum := a.transcript.Sum()
+// looked at, and is no failure. Sum is that of the attempt's transcript.
+func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, sum [32]byte, proof [64]byte, admit func(*kv.Tx, ID, *accountRecord) error, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	var id ID
 	var r accountRecord
 	var judged *[32]byte // the key that the proof was last checked with

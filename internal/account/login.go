@@ -53,9 +53,10 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	}
 	var l Login
 	var last *kv.Tx
-	err = s.prove(ctx, a, alive, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
+	sum := a.transcript.Sum()
+	err = s.prove(ctx, a, alive, sum, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		last = tx
-		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, a.transcript.Sum(), proof)}
+		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, sum, proof)}
 		if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
 			return ID{}, err
 		}

@@ -33,7 +33,7 @@ func (s *Service) BeginOperation(ctx context.Context, ch *Channel, session *Sess
 func (s *Service) operate(ctx context.Context, a *Attempt, alive bool, digest [32]byte, proof [64]byte, change func(*kv.Tx, ID, *accountRecord) (ID, error)) error {
 	a.transcript.OpDigest = digest[:]
 	counted, mine := false, portion[ID]{a.session.Account, 1}
-	err := s.prove(ctx, a, alive, proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
+	err := s.prove(ctx, a, alive, a.transcript.Sum(), proof, func(tx *kv.Tx, id ID, r *accountRecord) error {
 		var rec sessionRecord
 		there, err := s.store.get(tx, labelSession, sessionKey(a.session.Account, a.session.ID), &rec)
 		if err != nil {
