@@ -65,14 +65,14 @@ func (k *Keys) note(kind, key string, now time.Time) {
 	k.Rotations = k.Rotations[max(0, len(k.Rotations)-maxHistory):]
 }
 
-// Since returns when a kind was rotated last, or the zero time.
-func (k *Keys) Since(kind string) (since time.Time) {
-	for _, r := range k.Rotations {
+// Last returns the last rotation of a kind, if the file remembers one.
+func (k *Keys) Last(kind string) (last Rotation, known bool) {
+	for _, r := range slices.Backward(k.Rotations) {
 		if r.Kind == kind {
-			since = r.Time
+			return r, true
 		}
 	}
-	return since
+	return last, false
 }
 
 func wholeSecond(now time.Time) time.Time { return now.UTC().Truncate(time.Second) }
@@ -112,8 +112,9 @@ func (k *Keys) RotateWrapping(random io.Reader, now time.Time) error {
 		return err
 	}
 	last := k.WrappingKeys[len(k.WrappingKeys)-1].ID
-	if r, _ := strconv.ParseUint(k.lastKey(KindWrapping), 10, 32); uint32(r) > last { // no id is used twice
-		last = uint32(r)
+	if r, known := k.Last(KindWrapping); known { // no id is used twice
+		id, _ := strconv.ParseUint(r.Key, 10, 32)
+		last = max(last, uint32(id))
 	}
 	if last == math.MaxUint32 {
 		return errors.New("keyfile: there are no more ids for wrapping keys")
@@ -122,15 +123,6 @@ func (k *Keys) RotateWrapping(random io.Reader, now time.Time) error {
 	k.WrappingKeys = append(k.WrappingKeys, WrappingKey{k.CurrentWrapping, key, now})
 	k.note(KindWrapping, strconv.FormatUint(uint64(k.CurrentWrapping), 10), now)
 	return k.check()
-}
-
-func (k *Keys) lastKey(kind string) (key string) {
-	for _, r := range k.Rotations {
-		if r.Kind == kind {
-			key = r.Key
-		}
-	}
-	return key
 }
 
 // RotateIdentity makes the committed successor the identity, and commits to a new one. The successor's seed is zero where it is in the file.

@@ -56,7 +56,8 @@ func TestRotate(t *testing.T) {
 	if f := k.FormerIdentities; len(f) != 1 || f[0] != (FormerIdentity{before.PublicKey(), later}) {
 		t.Errorf("former identities: %+v", f)
 	}
-	if err := k.RaiseEpoch(later); err != nil || k.Epoch != 2 || !k.Since(KindEpoch).Equal(later) {
+	err := k.RaiseEpoch(later)
+	if last, known := k.Last(KindEpoch); err != nil || k.Epoch != 2 || !known || !last.Time.Equal(later) {
 		t.Errorf("epoch: %+v, %v", k, err)
 	}
 	if !reflect.DeepEqual(before, sample(t)) {

@@ -49,17 +49,23 @@ func (r *Ring) FormerIdentity(public ed25519.PublicKey, at time.Time) bool {
 	return false
 }
 
+// since is when a kind was rotated last, or the zero time.
+func since(k *keyfile.Keys, kind string) time.Time {
+	last, _ := k.Last(kind)
+	return last.Time
+}
+
 // List returns the keys, kind by kind. It looks at every session and every record where there is more than one key for them.
 func (r *Ring) List(ctx context.Context) ([]Entry, error) {
 	k := r.Keys()
-	list := []Entry{{Kind: keyfile.KindIdentity, ID: fingerprint(k.PublicKey()), State: Current, Since: k.Since(keyfile.KindIdentity)}}
+	list := []Entry{{Kind: keyfile.KindIdentity, ID: fingerprint(k.PublicKey()), State: Current, Since: since(k, keyfile.KindIdentity)}}
 	if k.NextIdentityHash != ([32]byte{}) {
 		list = append(list, Entry{Kind: keyfile.KindIdentity, ID: hashText(k.NextIdentityHash), State: Next, Offline: k.NextIdentity == keyfile.Secret{}})
 	}
 	for _, f := range k.FormerIdentities {
 		list = append(list, Entry{Kind: keyfile.KindIdentity, ID: fingerprint(f.PublicKey), State: Former, Until: f.Until})
 	}
-	list = append(list, Entry{Kind: keyfile.KindEpoch, ID: strconv.FormatUint(uint64(k.Epoch), 10), State: Current, Since: k.Since(keyfile.KindEpoch)})
+	list = append(list, Entry{Kind: keyfile.KindEpoch, ID: strconv.FormatUint(uint64(k.Epoch), 10), State: Current, Since: since(k, keyfile.KindEpoch)})
 	uses, err := r.tokenUses(ctx)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -265,7 +264,7 @@ func (r *Ring) Rotate(ctx context.Context, kind string, o Options, progress func
 // rotated says what is current of a kind.
 func (r *Ring) rotated(kind string) *Rotated {
 	k := r.Keys()
-	done := &Rotated{Kind: kind, Time: k.Since(kind)}
+	done := &Rotated{Kind: kind, Time: since(k, kind)}
 	switch kind {
 	case keyfile.KindToken:
 		done.ID = k.CurrentToken
@@ -281,20 +280,16 @@ func (r *Ring) rotated(kind string) *Rotated {
 
 // note records and logs the last rotation of a kind.
 func (r *Ring) note(ctx context.Context, kind string) error {
-	rotations := r.Keys().Rotations
-	for i := len(rotations) - 1; i >= 0; i-- {
-		at := rotations[i]
-		if at.Kind != kind {
-			continue
-		}
-		r.log.Info("key rotated", "kind", kind, "key", at.Key)
-		noted, err := r.accounts.NoteRotation(ctx, kinds[kind], at.Key, at.Time)
-		if err == nil && !noted { // the disk took longer than the chain waits
-			_, err = r.accounts.NoteRotation(ctx, kinds[kind], at.Key, time.Now())
-		}
-		return err
+	last, known := r.Keys().Last(kind)
+	if !known {
+		return nil
 	}
-	return nil
+	r.log.Info("key rotated", "kind", kind, "key", last.Key)
+	noted, err := r.accounts.NoteRotation(ctx, kinds[kind], last.Key, last.Time)
+	if err == nil && !noted { // the disk took longer than the chain waits
+		_, err = r.accounts.NoteRotation(ctx, kinds[kind], last.Key, time.Now())
+	}
+	return err
 }
 
 // Start notes what a crash has kept from being noted. It comes before anything is served.
@@ -348,254 +343,4 @@ func (r *Ring) startPassphrase() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return bytes.Clone(r.passphrase)
-}
-
-// resume finishes a rewrapping that was cut short.
-func (r *Ring) resume(ctx context.Context) {
-	if len(r.Keys().WrappingKeys) < 2 || r.wrapping.try() != nil {
-		return
-	}
-	passphrase := r.startPassphrase()
-	r.jobs.Go(func() {
-		defer r.wrapping.give()
-		defer clear(passphrase)
-		_, _ = r.rewrap(ctx, passphrase, func(int, int) {}) // it says itself what is wrong
-	})
-}
-
-// dropTokens drops the token keys that no live session needs.
-func (r *Ring) dropTokens(ctx context.Context) {
-	idle, err := r.idleTokens(ctx)
-	if err == nil && len(idle) > 0 {
-		err = r.drop(idle)
-	}
-	if err != nil && ctx.Err() == nil {
-		r.log.Error("old token keys are kept", "error", err)
-	}
-}
-
-func (r *Ring) idleTokens(ctx context.Context) (idle []string, err error) {
-	uses, err := r.tokenUses(ctx)
-	for _, u := range uses {
-		if u.id != r.Keys().CurrentToken && u.Sessions == 0 && !time.Now().Before(u.least) {
-			idle = append(idle, u.id)
-		}
-	}
-	return idle, err
-}
-
-func (r *Ring) drop(idle []string) error {
-	r.changing.take()
-	defer r.changing.give()
-	passphrase := r.startPassphrase()
-	sealed, err := keyfile.Sealed(r.path)
-	if err != nil {
-		return err
-	}
-	if sealed && len(passphrase) == 0 { // they verify nothing any more, and leave the file when that can be written
-		r.mu.Lock()
-		news := false
-		for _, id := range idle {
-			news = news || !r.dropped[id]
-			r.dropped[id] = true
-		}
-		tokens, err := tokensBut(r.keys, r.dropped)
-		r.mu.Unlock()
-		if err != nil || !news {
-			return err
-		}
-		r.log.Info("old token keys dropped", "keys", len(idle), "file", "at the next start")
-		return r.accounts.SetTokens(tokens)
-	}
-	err = r.change(passphrase, func(k *keyfile.Keys) error {
-		k.TokenKeys = slices.DeleteFunc(k.TokenKeys, func(t keyfile.TokenKey) bool { return slices.Contains(idle, t.ID) })
-		return nil
-	})
-	if err == nil {
-		r.log.Info("old token keys dropped", "keys", len(idle))
-	}
-	return err
-}
-
-// tokenUse is what a token key is needed for.
-type tokenUse struct {
-	id    string
-	least time.Time // it is kept until then, for whatever may have been under way
-	account.Use
-}
-
-// tokenUses returns those of all keys but the current one. Which key has signed for a session follows from when that was made.
-func (r *Ring) tokenUses(ctx context.Context) ([]tokenUse, error) {
-	keys := r.Keys().TokenKeys
-	if len(keys) < 2 {
-		return nil, nil
-	}
-	var uses []tokenUse
-	var periods []account.Period
-	current := r.Keys().CurrentToken
-	for i, t := range keys {
-		if t.ID == current {
-			continue
-		}
-		until := time.Now()
-		if i+1 < len(keys) {
-			until = keys[i+1].Created
-		}
-		uses = append(uses, tokenUse{id: t.ID, least: until.Add(keptAtLeast)})
-		periods = append(periods, account.Period{From: t.Created.Add(-keptAtLeast), Until: until.Add(keptAtLeast)})
-	}
-	made, err := r.accounts.SessionsMade(ctx, periods)
-	for i := range made {
-		uses[i].Use = made[i]
-	}
-	return uses, err
-}
-
-// rotateWrapping makes a new wrapping key and rewraps, in a goroutine that does not end with who asked for it where Run runs.
-func (r *Ring) rotateWrapping(ctx context.Context, passphrase []byte, progress func(done, total int)) (*Rotated, error) {
-	if err := r.wrapping.try(); err != nil {
-		return nil, err
-	}
-	j := &job{ended: make(chan struct{}), moved: make(chan struct{}, 1)}
-	r.mu.Lock()
-	base := r.base
-	if base == nil {
-		base, j.alone = ctx, true
-	}
-	r.jobs.Add(1) // before Run, which waits for it, can end
-	r.mu.Unlock()
-	passphrase = bytes.Clone(passphrase)
-	go func() {
-		defer r.jobs.Done()
-		defer close(j.ended)
-		defer r.wrapping.give()
-		defer clear(passphrase)
-		j.rotated, j.err = r.wrap(base, passphrase, j.tell)
-	}()
-	return j.follow(ctx, progress)
-}
-
-// wrap finishes what was begun, or begins and finishes another one.
-func (r *Ring) wrap(ctx context.Context, passphrase []byte, tell func(done, total int)) (*Rotated, error) {
-	if err := r.check(passphrase); err != nil {
-		return nil, err
-	}
-	if len(r.Keys().WrappingKeys) > 1 {
-		found, err := r.rewrap(ctx, passphrase, tell)
-		if err != nil {
-			return nil, err
-		}
-		if len(r.Keys().WrappingKeys) == 1 {
-			done := r.rotated(keyfile.KindWrapping)
-			done.Finished, done.Records = true, &found.Records
-			return done, nil
-		} // what is left does not open: that is no reason to keep the current key
-	}
-	r.changing.take()
-	err := r.change(passphrase, func(k *keyfile.Keys) error { return k.RotateWrapping(rand.Reader, time.Now()) })
-	r.changing.give()
-	if err != nil {
-		return nil, err
-	}
-	done := r.rotated(keyfile.KindWrapping)
-	if err := r.note(ctx, keyfile.KindWrapping); err != nil {
-		return nil, err
-	}
-	found, err := r.rewrap(ctx, passphrase, tell)
-	if err != nil {
-		return nil, err
-	}
-	done.Records = &found.Records
-	for _, n := range found.Left {
-		done.Damaged += n
-	}
-	return done, nil
-}
-
-// rewrap seals all records under the current key, and then removes those keys from the file that nothing is under any more.
-func (r *Ring) rewrap(ctx context.Context, passphrase []byte, tell func(done, total int)) (account.Rewrapped, error) {
-	found, err := r.accounts.Rewrap(ctx, tell)
-	if err != nil {
-		if ctx.Err() == nil {
-			r.log.Error("rewrapping failed", "error", err)
-		}
-		return found, err
-	}
-	if found.Damaged != nil {
-		r.log.Error("records do not open: the wrapping key that they are under is kept", "records", fmt.Sprint(found.Left), "error", found.Damaged)
-	}
-	kept := func(w keyfile.WrappingKey) bool { return w.ID == r.Keys().CurrentWrapping || found.Left[w.ID] > 0 }
-	if !slices.ContainsFunc(r.Keys().WrappingKeys, func(w keyfile.WrappingKey) bool { return !kept(w) }) {
-		return found, nil
-	}
-	r.changing.take()
-	defer r.changing.give()
-	err = r.change(passphrase, func(k *keyfile.Keys) error {
-		k.WrappingKeys = slices.DeleteFunc(k.WrappingKeys, func(w keyfile.WrappingKey) bool { return !kept(w) })
-		return nil
-	})
-	if err == nil {
-		r.log.Info("records rewrapped", "records", found.Records)
-	} else {
-		r.log.Error("rewrapping failed", "error", err)
-	}
-	return found, err
-}
-
-// job is a rewrapping that somebody may follow.
-type job struct {
-	ended   chan struct{}
-	rotated *Rotated
-	err     error
-	alone   bool // it ends with who follows it
-
-	moved       chan struct{}
-	mu          sync.Mutex // guards what follows
-	done, total int
-}
-
-func (j *job) tell(done, total int) {
-	j.mu.Lock()
-	j.done, j.total = done, total
-	j.mu.Unlock()
-	select {
-	case j.moved <- struct{}{}:
-	default:
-	}
-}
-
-// follow tells how far a job has come until it has ended, or ctx has.
-func (j *job) follow(ctx context.Context, progress func(done, total int)) (*Rotated, error) {
-	show := func() {
-		j.mu.Lock()
-		done, total := j.done, j.total
-		j.mu.Unlock()
-		if progress != nil && total > 0 {
-			progress(done, total)
-		}
-	}
-	var last time.Time
-	for {
-		alive := time.NewTimer(heard)
-		select {
-		case <-j.ended:
-			alive.Stop()
-			show()
-			return j.rotated, j.err
-		case <-ctx.Done():
-			alive.Stop()
-			if j.alone {
-				<-j.ended
-			}
-			return nil, ctx.Err()
-		case <-j.moved:
-			if time.Since(last) >= tellEvery {
-				last = time.Now()
-				show()
-			}
-		case <-alive.C:
-			show()
-		}
-		alive.Stop()
-	}
 }
