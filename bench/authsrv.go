@@ -36,6 +36,11 @@ func (e *environment) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return e.buildFrom(ctx, root)
+}
+
+// buildFrom is build, of the module in a folder.
+func (e *environment) buildFrom(ctx context.Context, root string) error {
 	e.binary = filepath.Join(e.dir, "authsrv")
 	c := exec.CommandContext(ctx, "go", "build", "-o", e.binary, "./cmd/authsrv")
 	c.Dir = root

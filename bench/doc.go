@@ -3,6 +3,7 @@
 //	go -C bench run .          a login, side by side, and small requests
 //	go -C bench run . scale    what grows: accounts, cores, idle connections
 //	go -C bench run . micro    the benchmarks of the packages, against baseline.txt
+//	go -C bench run . against COMMIT  our server beside itself at another commit: what a change brought
 //	go -C bench run . profile  what the time of a login goes to, and a flame graph of it (--svg)
 //	go -C bench run . all      logins, requests and scale in one run, as docs/PERFORMANCE.md has them
 //

@@ -102,12 +102,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case modeLogins, modeScale, modeProfile, modeAll:
 	case "micro":
 		return micro(ctx, args, stdout, stderr)
+	case "against":
+		return against(ctx, args, stdout, stderr)
 	case "fill":
 		return fillCommand(ctx, args, stderr)
 	case "serve":
 		return serveHidden(args)
 	default:
-		return fmt.Errorf("unknown command %q: there are scale, profile, micro, all and fill; none compares logins", mode)
+		return fmt.Errorf("unknown command %q: there are scale, profile, micro, against, all and fill; none compares logins", mode)
 	}
 	o, err := parse(args, stderr)
 	if err != nil {

@@ -27,7 +27,7 @@ type plan struct {
 	rounds   int
 	time     time.Duration // of each load
 	clients  int
-	fraction float64 // of the rate of the closed loop at which the open one goes
+	fraction float64 // of the rate of the closed loop at which the open one goes; 0: none does
 	idle     int     // divides the number of idle connections
 }
 
@@ -66,6 +66,9 @@ func (p *peer) take(ctx context.Context, env *environment, plan *plan, first boo
 		return nil, r.fault(err)
 	}
 	t.Resident = float64(memory) / (1 << 20)
+	if plan.fraction == 0 {
+		return t, nil
+	}
 	if load, err = open(ctx, plan.clients, plan.time, t.Rate*plan.fraction, r.login); err != nil {
 		return nil, r.fault(err)
 	}
