@@ -117,6 +117,21 @@ type Witness interface {
 	Unmoved(reads []Read) bool
 }
 
+// A Counter is an Engine that counts keys for less than it scans them.
+type Counter interface {
+	// Count returns how many keys have the prefix, but no more than limit, which is at least 1. As a scan, it is not part of any read set.
+	Count(ctx context.Context, prefix []byte, limit int) (int, error)
+}
+
+// Count is that of the engine, or made of a scan.
+func Count(ctx context.Context, e Engine, prefix []byte, limit int) (int, error) {
+	if c, ok := e.(Counter); ok {
+		return c.Count(ctx, prefix, limit)
+	}
+	entries, _, err := e.Scan(ctx, prefix, nil, limit)
+	return len(entries), err
+}
+
 // CheckKey reports whether a key is within the limits. It is for engines.
 func CheckKey(key []byte) error {
 	switch {

@@ -104,6 +104,11 @@ func (g *guard) Unmoved(reads []kv.Read) bool {
 	return ok && w.Unmoved(reads)
 }
 
+// Count implements kv.Counter.
+func (g *guard) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
+	return kv.Count(ctx, g.Engine, prefix, limit)
+}
+
 // init writes the record that says whose store it is, or checks it.
 func (s *store) init(ctx context.Context) error {
 	return kv.Update(ctx, s.engine, func(tx *kv.Tx) error {

@@ -75,6 +75,11 @@ func (e *engine) Unmoved(reads []kv.Read) bool {
 	return ok && w.Unmoved(reads)
 }
 
+// Count implements kv.Counter.
+func (e *engine) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
+	return kv.Count(ctx, e.Engine, prefix, limit)
+}
+
 // Watch adds a server and its store. It is called once.
 func (m *Metrics) Watch(stats func() server.Stats, storeBytes func(context.Context) (uint64, error)) {
 	m.registry.MustRegister(&collector{stats, storeBytes})

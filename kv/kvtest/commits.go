@@ -119,6 +119,8 @@ func commitRefusesBadArguments(b *bench) {
 	b.wantError(err, kv.ErrInvalid, "get of an empty key")
 	_, _, err = b.e.Scan(b.ctx, nil, nil, 0)
 	b.wantError(err, kv.ErrInvalid, "scan of nothing")
+	_, err = kv.Count(b.ctx, b.e, nil, 0)
+	b.wantError(err, kv.ErrInvalid, "count of nothing")
 	b.absent("a")
 }
 
@@ -264,6 +266,8 @@ func cancelled(b *bench) {
 	b.wantError(err, context.Canceled, "Get")
 	_, _, err = b.e.Scan(ctx, nil, nil, 1)
 	b.wantError(err, context.Canceled, "Scan")
+	_, err = kv.Count(ctx, b.e, nil, 1)
+	b.wantError(err, context.Canceled, "Count")
 	_, err = b.e.Commit(ctx, nil, []kv.Write{put("a", "1")})
 	b.wantError(err, context.Canceled, "Commit")
 	b.wantError(b.watchError(ctx, 0), context.Canceled, "Watch")
@@ -284,6 +288,8 @@ func closed(b *bench) {
 	b.wantError(err, kv.ErrClosed, "Get")
 	_, _, err = b.e.Scan(b.ctx, nil, nil, 1)
 	b.wantError(err, kv.ErrClosed, "Scan")
+	_, err = kv.Count(b.ctx, b.e, nil, 1)
+	b.wantError(err, kv.ErrClosed, "Count")
 	_, err = b.e.Commit(b.ctx, nil, []kv.Write{put("a", "2")})
 	b.wantError(err, kv.ErrClosed, "Commit")
 	b.wantError(b.watchError(b.ctx, 0), kv.ErrClosed, "Watch")

@@ -1,6 +1,8 @@
 package kvtest
 
 import (
+	"strings"
+
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -8,6 +10,12 @@ func (b *bench) wantScan(prefix string, start []byte, limit int, want string) {
 	b.Helper()
 	if got, _ := b.scan(prefix, start, limit); got != want {
 		b.Errorf("scan of %q from %q, %d at most: %q, want %q", prefix, start, limit, got, want)
+	}
+	if start != nil {
+		return
+	}
+	if n, err := kv.Count(b.ctx, b.e, []byte(prefix), limit); err != nil || n != strings.Count(want, " ") {
+		b.Errorf("%d keys with %q, %d at most, %v: want those of %q", n, prefix, limit, err, want)
 	}
 }
 

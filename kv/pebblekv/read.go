@@ -85,6 +85,29 @@ func (s *Store) Scan(ctx context.Context, prefix, start []byte, limit int) ([]kv
 	return p.entries, p.version, err
 }
 
+// Count implements kv.Counter.
+func (s *Store) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
+	if err := kv.CheckScan(prefix, nil, limit); err != nil {
+		return 0, err
+	}
+	lower := userKey(prefix)
+	upper := prefixEnd(lower)
+	return call(ctx, s, func() (n int, err error) {
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			return 0, s.explain("count", err)
+		}
+		defer it.Close()
+		for ok := it.First(); ok && n < limit && ctx.Err() == nil; ok = it.Next() {
+			n++
+		}
+		if err := it.Error(); err != nil {
+			return 0, s.explain("count", err)
+		}
+		return n, ctx.Err()
+	})
+}
+
 // versionOf returns the latest commit in a snapshot: each rewrites the record meta.
 func (s *Store) versionOf(snapshot *pebble.Snapshot) (kv.Version, error) {
 	stored, closer, err := snapshot.Get(metaKey)
