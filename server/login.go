@@ -69,7 +69,7 @@ func (ss *session) resume(ctx context.Context, m *wire.AuthStart) (message, erro
 
 // welcome makes the connection one of its account's.
 func (ss *session) welcome(ctx context.Context, l *account.Login) message {
-	ss.join(ctx, l.Hold())
+	ss.join(ctx, l.Session)
 	ss.denied = 0
 	answer := &wire.Welcome{
 		Confirm: l.Confirm, AccountID: l.Session.Account, SessionID: l.Session.ID,

@@ -62,7 +62,7 @@ func (ss *session) changePassword(ctx context.Context, m *wire.ChangePassword) (
 		if err != nil {
 			return nil, err
 		}
-		return l.Hold(), nil
+		return l.Session, nil
 	})
 	if err != nil {
 		return nil, err

@@ -14,14 +14,6 @@ type Login struct {
 	Confirm   [32]byte // or the resume confirm
 	Token     string   // empty after a session token
 	ResumeKey [32]byte // zero after a session token
-
-	good witness
-}
-
-// Hold returns the session for somebody who will Check it: it remembers what it was opened by, so that the next Check need not read it.
-func (l *Login) Hold() *Session {
-	l.Session.good.Store(&l.good)
-	return l.Session
 }
 
 // BeginLogin returns a challenge for a name, whether or not it has an account.
@@ -65,7 +57,7 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	if err != nil {
 		return nil, err
 	}
-	l.good = committed(last, l.Session)
+	l.Session.opened(last)
 	return &l, nil
 }
 

@@ -87,7 +87,7 @@ func (s *Service) ChangePassword(ctx context.Context, a *Attempt, v Verifier, di
 	if err != nil {
 		return nil, err
 	}
-	l.good = committed(last, l.Session)
+	l.Session.opened(last)
 	return &l, nil
 }
 

@@ -41,9 +41,9 @@ type Session struct {
 // witness is the records that a session was last found good by. While neither has moved, only time can end it.
 type witness struct{ reads [2]kv.Read } // the account's and the session's
 
-// committed is what a transaction that opened a session has left.
-func committed(tx *kv.Tx, s *Session) witness {
-	return witness{[2]kv.Read{tx.After(accountKey(s.Account)), tx.After(sessionKey(s.Account, s.ID))}}
+// opened has a session remember what the transaction that opened it has left, so that the next Check need not read it.
+func (s *Session) opened(tx *kv.Tx) {
+	s.good.Store(&witness{[2]kv.Read{tx.After(accountKey(s.Account)), tx.After(sessionKey(s.Account, s.ID))}})
 }
 
 // SessionInfo is what the owner of an account is shown of one of its sessions.
@@ -97,6 +97,9 @@ func (s *Service) openSession(tx *kv.Tx, l *Login, id ID, r *accountRecord, ch *
 // makeSessionRoom removes sessions of an account so that there is a place for one more: dead ones, and then those that were not used for
 // longest. Where there are many more than are allowed, further logins remove the rest.
 func (s *Service) makeSessionRoom(ctx context.Context, tx *kv.Tx, id ID, r *accountRecord) error {
+	if n, err := kv.Count(ctx, s.store.engine, sessionPrefix(id), maxSessions); err != nil || n < maxSessions {
+		return err
+	}
 	entries, _, err := s.store.engine.Scan(ctx, sessionPrefix(id), nil, scanSessions)
 	if err != nil || len(entries) < maxSessions {
 		return err
