@@ -78,6 +78,17 @@ func (l *lobby) leave(ss *session) {
 	}
 }
 
+// busy is how many connections may shake hands before their computing is bounded: more wait for a processor, and must not take all of it from
+// those that are further.
+const busy = 32
+
+// busy says whether more than that shake hands.
+func (l *lobby) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.rooms[entered].who)+len(l.rooms[greeted].who) > busy
+}
+
 func (q *queue) add(ss *session) (evicted *session) {
 	if len(q.who) >= q.max {
 		evicted = q.longest()

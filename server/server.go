@@ -95,7 +95,7 @@ type Server struct {
 	arriving places
 	evicted  places
 
-	computing chan struct{} // a place each for handshakes that compute
+	computing chan struct{} // a place each for handshakes that compute while many do
 	draining  atomic.Bool
 
 	mu        sync.Mutex

@@ -111,7 +111,7 @@ func (ss *session) serve(ctx context.Context) (rest func()) {
 		return nil
 	}
 	ss.server.lobby.advance(ss, shaken).evict()
-	ss.log(slog.LevelInfo, "connect")
+	ss.log(slog.LevelDebug, "connect")
 	for msg := payload; msg != nil; msg = ss.next() {
 		if !ss.step(ctx, msg) {
 			break
@@ -148,7 +148,9 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	h := noiseconn.Server(ss.raw, ss.server.c.Rand)
-	h.Limit(ss.server.computing)
+	if ss.server.lobby.busy() {
+		h.Limit(ss.server.computing)
+	}
 	if err := h.Start(ctx); err != nil {
 		switch {
 		case errors.Is(err, noiseconn.ErrVersion):
