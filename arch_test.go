@@ -32,9 +32,10 @@ var rooms = map[string]struct{ ours, others string }{
 	"credential":  {"", "golang.org/x/crypto golang.org/x/text github.com/trustelem/zxcvbn filippo.io/edwards25519"},
 	"token":       {"", "github.com/go-jose/go-jose/v4"},
 	"kv":          {},
-	"kv/pebblekv": {"kv", "github.com/cockroachdb/pebble/v2"},
+	"kv/pebblekv": {"kv internal/workers", "github.com/cockroachdb/pebble/v2"},
 
 	"internal/network": {},
+	"internal/workers": {},
 	"internal/account": {"kv credential token internal/network", "golang.org/x/crypto"},
 	"internal/backup":  {"internal/account kv/pebblekv", ""},
 	"internal/keyfile": {"", "filippo.io/age"},
@@ -42,7 +43,7 @@ var rooms = map[string]struct{ ours, others string }{
 	"internal/admin":   {"internal/account internal/keyfile internal/keyring", "golang.org/x/sys"},
 	"client/store":     {"", "github.com/gofrs/flock"},
 
-	"server":           {"wire noiseconn credential internal/account internal/network", ""},
+	"server":           {"wire noiseconn credential internal/account internal/network internal/workers", ""},
 	"internal/metrics": {"kv server", "github.com/prometheus/client_golang"},
 	"client":           {"wire noiseconn credential client/store", ""},
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/workers"
 	"github.com/authsrv/authsrv/wire"
 )
 
@@ -104,8 +105,7 @@ type Server struct {
 	closed    bool
 	started   bool // what runs beside the connections
 
-	jobs chan func()  // from work to a worker that is idle
-	idle atomic.Int32 // workers
+	workers *workers.Pool // for connections until they are logged in and idle
 
 	ctx         context.Context // of all goroutines; ends when the last connection has, or Shutdown gives up waiting
 	cancel      context.CancelFunc
@@ -115,7 +115,7 @@ type Server struct {
 
 // New checks the configuration. It starts no goroutine.
 func New(c *Config) (*Server, error) {
-	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{}), jobs: make(chan func())}
+	s := &Server{c: *c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
 	if s.c.Accounts == nil {
 		return nil, errors.New("server: Accounts and Identity are needed")
 	}
@@ -123,6 +123,7 @@ func New(c *Config) (*Server, error) {
 		s.c.Logger = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.workers = workers.New(s.beside.Go, s.ctx.Done())
 	s.node.realm, s.node.rand = s.c.Accounts.RealmID(), s.c.Rand
 	if err := s.SetIdentity(Identity{s.c.Identity, s.c.NextIdentity, s.c.Epoch}); err != nil {
 		return nil, err
@@ -254,7 +255,7 @@ func (s *Server) start(conn net.Conn, run func(*session) (rest func()), over fun
 		s.forget(ss)
 		s.connections.Done()
 	}
-	s.work(func() {
+	s.workers.Run(func() {
 		rest := run(ss)
 		if rest == nil {
 			end()
@@ -266,36 +267,6 @@ func (s *Server) start(conn net.Conn, run func(*session) (rest func()), over fun
 		}()
 	})
 	return true
-}
-
-// maxIdle is how many goroutines wait for a connection. Each has a stack that has grown to what a login needs: to grow another one
-// costs as much as half a signature.
-const maxIdle = 16
-
-// work runs fn in a goroutine that has nothing to do, or in a new one.
-func (s *Server) work(fn func()) {
-	select {
-	case s.jobs <- fn:
-	default:
-		s.beside.Go(func() { s.worker(fn) })
-	}
-}
-
-// worker runs fn and then whatever else there is, until the server ends or enough others wait.
-func (s *Server) worker(fn func()) {
-	for fn != nil {
-		fn()
-		if s.idle.Add(1) > maxIdle {
-			s.idle.Add(-1)
-			return
-		}
-		select {
-		case fn = <-s.jobs:
-		case <-s.ctx.Done():
-			fn = nil
-		}
-		s.idle.Add(-1)
-	}
 }
 
 // places are what only so many can have at once.

@@ -16,6 +16,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+
+	"github.com/authsrv/authsrv/internal/workers"
 )
 
 // formatVersion is pebble's newest stable format in the release that go.mod names. A store of a lower one
@@ -72,10 +74,10 @@ func newStore(dir string, o *Options) (*Store, error) {
 		requests:   make(chan *request, queueLength),
 		syncs:      make(chan *request, queueLength),
 		synced:     make(chan struct{}),
-		work:       make(chan func()),
 		failed:     make(chan struct{}),
 		closing:    make(chan struct{}),
 	}
+	s.workers = workers.New(nil, s.closing)
 	s.close = sync.OnceValue(s.shutdown)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/authsrv/authsrv/internal/workers"
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -70,8 +71,7 @@ type Store struct {
 	assigned atomic.Uint64 // the highest version given to a commit; set by commitLoop before others can see it
 	last     kv.Version    // the latest commit; owned by commitLoop
 
-	work chan func()  // from run to a worker that is idle
-	idle atomic.Int32 // workers
+	workers *workers.Pool // for what uses pebble
 
 	failed  chan struct{} // closed once failure is set
 	failing sync.Once
@@ -149,7 +149,7 @@ func await[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error
 		err   error
 	}
 	done := make(chan result, 1)
-	s.run(func() {
+	s.workers.Run(func() {
 		value, err := fn()
 		done <- result{value, err}
 	})
@@ -161,35 +161,5 @@ func await[T any](ctx context.Context, s *Store, fn func() (T, error)) (T, error
 		return zero, fmt.Errorf("pebblekv: %w", ctx.Err())
 	case <-s.failed:
 		return zero, s.Err()
-	}
-}
-
-// run runs fn on a goroutine that has nothing to do, or on a new one.
-func (s *Store) run(fn func()) {
-	select {
-	case s.work <- fn:
-	default:
-		go s.worker(fn)
-	}
-}
-
-// maxIdle is how many goroutines wait for something to do. Each has a stack that has grown to what pebble needs: to
-// grow another one costs more than a read.
-const maxIdle = 16
-
-// worker runs fn and then whatever else there is, until the store is closed or enough others wait.
-func (s *Store) worker(fn func()) {
-	for fn != nil {
-		fn()
-		if s.idle.Add(1) > maxIdle {
-			s.idle.Add(-1)
-			return
-		}
-		select {
-		case fn = <-s.work:
-		case <-s.closing:
-			fn = nil
-		}
-		s.idle.Add(-1)
 	}
 }
