@@ -28,6 +28,10 @@ const formatVersion = pebble.FormatValueSeparation
 // but lost in a crash can't have had a version as high as that, so none is used twice.
 const versionGap = 1 << 20
 
+// indexBytes is as large as a table's index gets, so that it is one block: by pebble's default, that of a table of 2 MB is two levels of small ones,
+// and each read looks through both.
+const indexBytes = 256 << 10
+
 // Open opens the store in a folder, and creates both if there is nothing yet. A folder on disk
 // becomes accessible to its owner alone. A nil *Options is the zero Options.
 func Open(dir string, o *Options) (*Store, error) {
@@ -167,7 +171,7 @@ func (s *Store) openLocked() (meta, error) {
 	if err := s.checkFormat(); err != nil {
 		return meta{}, err
 	}
-	db, err := pebble.Open(s.dir, &pebble.Options{
+	o := &pebble.Options{
 		FS:                 guardedFS{s.fs, s},
 		Lock:               s.lock,
 		Logger:             logger{s},
@@ -176,7 +180,11 @@ func (s *Store) openLocked() (meta, error) {
 		CacheSize:          s.cacheBytes,
 		MemTableSize:       memTableBytes,
 		MaxOpenFiles:       MaxOpenFiles,
-	})
+	}
+	for i := range o.Levels {
+		o.Levels[i].IndexBlockSize = indexBytes
+	}
+	db, err := pebble.Open(s.dir, o)
 	var errno syscall.Errno
 	if err != nil && s.Err() == nil && !errors.As(err, &errno) {
 		// Not the machine's: pebble does not mark all that it finds wrong with its files.
