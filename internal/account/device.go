@@ -135,10 +135,10 @@ func (s *Service) clearDevices(ctx context.Context, tx *kv.Tx, id ID) (cleared b
 }
 
 // deviceDead says whether the account of a device is gone.
-func (s *Service) deviceDead(ctx context.Context, e kv.Entry, _ time.Time) (bool, error) {
+func (s *Service) deviceDead(p *page, e kv.Entry, _ time.Time) (bool, error) {
 	if len(e.Key) != 1+16+16 {
 		return false, ErrDamaged
 	}
-	account, err := s.store.engine.Get(ctx, accountKey(ID(e.Key[1:17])))
-	return err == nil && account.Version == 0, err
+	there, err := p.find(ID(e.Key[1:17]))
+	return err == nil && !there, err
 }

@@ -13,6 +13,9 @@ import (
 // sweepBatch is how many records are removed in one commit: each is a read and a write of kv.MaxOps.
 const sweepBatch = 60
 
+// sweepShare is the part of one processor's time that a sweep takes at most: it is in no hurry, and others log in meanwhile.
+const sweepShare = 0.1
+
 // restBatches is how many batches of each kind a deletion removes after its commit.
 const restBatches = 4
 
@@ -59,7 +62,7 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
-		dead   func(context.Context, kv.Entry, time.Time) (bool, error)
+		dead   func(*page, kv.Entry, time.Time) (bool, error)
 	}{{spaceSession, s.sessionDead}, {spaceDevice, s.deviceDead}, {spaceThrottle, s.throttleDead}, {spaceCode, s.codeDead}} {
 		n, spaceErr := s.sweepSpace(ctx, space.prefix, space.dead)
 		removed += n
@@ -68,10 +71,11 @@ func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(context.Context, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
+func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(*page, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
 	var start []byte
 	var damaged error // the first
 	for {
+		began := time.Now()
 		entries, _, err := s.store.engine.Scan(ctx, []byte{prefix}, start, sweepBatch)
 		if err != nil {
 			return removed, err
@@ -81,8 +85,9 @@ func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(context
 		}
 		now := time.Now()
 		var batch []kv.Entry
+		at := &page{ctx: ctx, service: s}
 		for _, e := range entries {
-			gone, err := dead(ctx, e, now)
+			gone, err := dead(at, e, now)
 			switch {
 			case errors.Is(err, ErrDamaged):
 				damaged = cmp.Or(damaged, err)
@@ -101,22 +106,73 @@ func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(context
 			}
 		}
 		start = append(entries[len(entries)-1].Key, 0)
+		rest := time.NewTimer(time.Duration(float64(time.Since(began)) * (1/s.sweepShare - 1)))
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+			return removed, ctx.Err()
+		}
 	}
 }
 
-func (s *Service) sessionDead(ctx context.Context, e kv.Entry, now time.Time) (bool, error) {
+// page is what the records of one scan have in common: those of an account are side by side. An account is read after the records that are judged
+// by it, and so is never older than they are: what does not fit to it is of the past.
+type page struct {
+	ctx     context.Context
+	service *Service
+	id      ID
+	known   bool // what follows is of id
+	there   bool
+	entry   kv.Entry
+	opened  bool // into account
+	account accountRecord
+}
+
+// find reads an account, once.
+func (p *page) find(id ID) (there bool, err error) {
+	if p.known && p.id == id {
+		return p.there, nil
+	}
+	p.known, p.opened = false, false
+	if p.entry, err = p.service.store.engine.Get(p.ctx, accountKey(id)); err != nil {
+		return false, err
+	}
+	p.id, p.known, p.there = id, true, p.entry.Version != 0
+	return p.there, nil
+}
+
+// open opens the account that was found.
+func (p *page) open() (*accountRecord, error) {
+	if !p.opened {
+		p.account = accountRecord{}
+		if err := p.service.store.decode(labelAccount, accountKey(p.id), p.entry.Value, &p.account); err != nil {
+			return nil, err
+		}
+		p.opened = true
+	}
+	return &p.account, nil
+}
+
+func (s *Service) sessionDead(p *page, e kv.Entry, now time.Time) (bool, error) {
 	if len(e.Key) != len(sessionKey(ID{}, ID{})) {
 		return false, ErrDamaged
 	}
-	id, sid := ID(e.Key[1:17]), ID(e.Key[17:])
-	_, _, _, err := s.live(ctx, id, sid, now)
-	if errors.Is(err, ErrSessionRevoked) || errors.Is(err, ErrSessionExpired) {
-		return true, nil
+	if there, err := p.find(ID(e.Key[1:17])); err != nil || !there {
+		return err == nil, err
 	}
-	return false, err
+	r, err := p.open()
+	if err != nil {
+		return false, err
+	}
+	var rec sessionRecord
+	if err := s.store.decode(labelSession, e.Key, e.Value, &rec); err != nil {
+		return false, err
+	}
+	return judgeSession(r, &rec, now) != nil, nil
 }
 
-func (s *Service) throttleDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {
+func (s *Service) throttleDead(_ *page, e kv.Entry, now time.Time) (bool, error) {
 	var r throttleRecord
 	if len(e.Key) < 2 || e.Key[1] != byte(throttleName) && e.Key[1] != byte(throttleAddress) {
 		return false, ErrDamaged
@@ -127,7 +183,7 @@ func (s *Service) throttleDead(_ context.Context, e kv.Entry, now time.Time) (bo
 	return r.row == 0 && r.level(throttleKind(e.Key[1]), now) == 0, nil
 }
 
-func (s *Service) codeDead(_ context.Context, e kv.Entry, now time.Time) (bool, error) {
+func (s *Service) codeDead(_ *page, e kv.Entry, now time.Time) (bool, error) {
 	var r codeRecord
 	if err := s.store.decode(labelCode, e.Key, e.Value, &r); err != nil {
 		return false, err

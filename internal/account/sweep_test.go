@@ -129,6 +129,39 @@ func TestSweepFails(t *testing.T) {
 	}
 }
 
+// TestSweepGivesWay has a sweep rest for nine times as long as it works, and read an account once for all that it has on a page.
+func TestSweepGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.sweepShare = sweepShare
+		for _, name := range []string{"alice", "bob"} {
+			p := r.peer(one)
+			p.account(name)
+			p.mustLogin(name, right())
+			p.mustLogin(name, right())
+		}
+		const slow = 10 * time.Millisecond
+		reads := 0
+		r.spy.get = func([]byte) error {
+			reads++
+			time.Sleep(slow)
+			return nil
+		}
+		began := time.Now()
+		if n, err := r.Sweep(t.Context()); n != 0 || err != nil {
+			t.Fatalf("%d were removed; %v", n, err)
+		}
+		if took := time.Since(began); reads != 4 || took != 40*slow { // two accounts, for sessions and for devices
+			t.Errorf("%d reads of %v in %v", reads, slow, took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*slow)
+		defer cancel()
+		if _, err := r.Sweep(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it rests on behind its end: %v", err)
+		}
+	})
+}
+
 // follow collects what Changes yields.
 func follow(ctx context.Context, s *Service) (changes func() []Change, end func() error) {
 	ctx, cancel := context.WithCancel(ctx)
