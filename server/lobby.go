@@ -78,15 +78,15 @@ func (l *lobby) leave(ss *session) {
 	}
 }
 
-// busy is how many connections may shake hands before their computing is bounded: more wait for a processor, and must not take all of it from
-// those that are further.
-const busy = 32
+// unbounded is how many connections may shake hands before their computing is bounded: more wait for a processor, and must not take all of it
+// from those that are further.
+const unbounded = 32
 
 // busy says whether more than that shake hands.
 func (l *lobby) busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.rooms[entered].who)+len(l.rooms[greeted].who) > busy
+	return len(l.rooms[entered].who)+len(l.rooms[greeted].who) > unbounded
 }
 
 func (q *queue) add(ss *session) (evicted *session) {
