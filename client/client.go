@@ -31,9 +31,6 @@ const (
 	maxStarts = 2 // of 3: with passwords for the server to judge, a third would be more than 8 KiB
 )
 
-// keepAlive is the server's: Go's default would wake a device every 15 s.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Minute, Interval: 30 * time.Second, Count: 4}
-
 // Config configures Dial. The zero value is of use only with an address that carries a fingerprint.
 type Config struct {
 	// Store is what the client remembers between runs: pins, device keys, sessions. Nil: a new store.Memory.
@@ -88,7 +85,7 @@ func Dial(ctx context.Context, address string, config *Config) (*Client, error) 
 		c.c.derive = credential.Derive
 	}
 	if c.c.Dialer == nil {
-		c.c.Dialer = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
+		c.c.Dialer = (&net.Dialer{KeepAliveConfig: noiseconn.KeepAlive()}).DialContext
 	}
 	var err error
 	if c.address, c.pin, err = ParseAddress(address); err != nil {

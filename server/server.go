@@ -68,6 +68,7 @@ const (
 	maxDenied      = 3
 	maxLoginBytes  = 8192
 	sweepEvery     = 10 * time.Minute
+	sweepShare     = 0.1 // of one processor: it is in no hurry, and others log in meanwhile
 	defaultLobby   = 1024
 	leastConns     = 16                             // that are worth a start
 	maxRefusals    = 64                             // at once
@@ -319,7 +320,7 @@ func (s *Server) sweep() {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
-		n, err := s.c.Accounts.Sweep(s.ctx)
+		n, err := s.c.Accounts.Sweep(s.ctx, sweepShare)
 		switch {
 		case s.ctx.Err() != nil:
 			return

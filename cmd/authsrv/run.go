@@ -19,6 +19,7 @@ import (
 	"github.com/authsrv/authsrv/internal/keyring"
 	"github.com/authsrv/authsrv/internal/metrics"
 	"github.com/authsrv/authsrv/kv/pebblekv"
+	"github.com/authsrv/authsrv/noiseconn"
 	"github.com/authsrv/authsrv/server"
 )
 
@@ -129,10 +130,6 @@ func (p *program) run(c *cli.Context) error {
 	return err
 }
 
-// keepAlive is how TCP finds out that an idle peer is gone: within 6 minutes. Go's default asks every 15 s, which 10,000 idle connections and the
-// batteries behind them pay for. Routers that translate addresses forget a connection after 5 minutes or more.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Minute, Interval: 30 * time.Second, Count: 4}
-
 // serve binds, announces, and serves on an open store until it is to stop.
 func (r *instance) serve(ctx context.Context) error {
 	if err := r.newServer(ctx); err != nil {
@@ -141,7 +138,7 @@ func (r *instance) serve(ctx context.Context) error {
 	ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer restore()
 	k := r.config
-	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(ctx, "tcp", k.listen)
+	l, err := (&net.ListenConfig{KeepAliveConfig: noiseconn.KeepAlive()}).Listen(ctx, "tcp", k.listen)
 	if err != nil {
 		return fail(exitLocal, "cannot listen at %s: %w", k.listen, err)
 	}

@@ -127,13 +127,11 @@ type Service struct {
 
 	registrations pace[netip.Prefix]
 	operations    pace[ID] // by account
-
-	sweepShare float64 // the constant; only tests are in a hurry
 }
 
 // New checks the configuration and the store, which it initializes if it is empty. It starts no goroutine.
 func New(ctx context.Context, c *Config) (*Service, error) {
-	s := &Service{c: *c, sweepShare: sweepShare}
+	s := &Service{c: *c}
 	s.c.Secrets.Wrapping = maps.Clone(c.Secrets.Wrapping)
 	if s.c.KDF == (credential.KDF{}) {
 		s.c.KDF = credential.DefaultKDF()

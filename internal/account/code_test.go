@@ -234,13 +234,13 @@ func TestCodeExpires(t *testing.T) {
 		time.Sleep(NonceLife + 1)
 		wantCodeRefused(t, "an old nonce", r.peer(one).finish(u, u.code.ProveCode(u.sum)), NonceExpired)
 		u = r.peer(one).use("alice", issued.Code, wrong())
-		if n, err := r.Sweep(t.Context()); n != 0 || err != nil {
+		if n, err := r.Sweep(t.Context(), 1); n != 0 || err != nil {
 			t.Errorf("swept %d, %v", n, err)
 		}
 		time.Sleep(time.Until(issued.Expires))
 		wantCodeRefused(t, "an old code", r.peer(one).finish(u, u.code.ProveCode(u.sum)), ExpiredCode)
 		r.clearAddresses()
-		if n, err := r.Sweep(t.Context()); n != 1 || err != nil || r.keys()[spaceCode] != 0 {
+		if n, err := r.Sweep(t.Context(), 1); n != 1 || err != nil || r.keys()[spaceCode] != 0 {
 			t.Errorf("swept %d, %v; left %v", n, err, r.keys())
 		}
 		wantCodeRefused(t, "a swept code", r.peer(one).useCode("alice", issued.Code, wrong()), UnknownCode)

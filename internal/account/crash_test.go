@@ -79,7 +79,7 @@ func (r *rig) wantAcknowledged(acked map[string]int) {
 			r.t.Errorf("%s was acknowledged at stage %d, and is at %d", name, stage, got)
 		}
 	}
-	if _, err := r.Sweep(r.t.Context()); err != nil {
+	if _, err := r.Sweep(r.t.Context(), 1); err != nil {
 		r.t.Error(err)
 	}
 	n := r.keys()

@@ -201,7 +201,7 @@ func TestLock(t *testing.T) {
 			}
 			for _, pause := range []time.Duration{0, 24 * time.Hour} {
 				time.Sleep(pause)
-				if _, err := r.Sweep(t.Context()); err != nil {
+				if _, err := r.Sweep(t.Context(), 1); err != nil {
 					t.Fatal(err)
 				}
 				r.reopen()

@@ -426,7 +426,7 @@ func (r *rig) wantSound() {
 	if _, err := r.VerifyAudit(ctx); err != nil {
 		r.t.Errorf("audit records: %v", err)
 	}
-	if _, err := r.Sweep(ctx); err != nil {
+	if _, err := r.Sweep(ctx, 1); err != nil {
 		r.t.Errorf("sweep: %v", err)
 	}
 	ids := map[ID]bool{}

@@ -160,7 +160,7 @@ func testDeleteRaces(t *testing.T, hangsUp bool) {
 		t.Fatal(err)
 	}
 	if hangsUp {
-		if n, err := r.Sweep(t.Context()); n == 0 || err != nil {
+		if n, err := r.Sweep(t.Context(), 1); n == 0 || err != nil {
 			t.Errorf("%d were swept, %v", n, err)
 		}
 	}

@@ -114,7 +114,6 @@ func (r *rig) open() {
 	if r.Service, err = New(r.t.Context(), &r.config); err != nil {
 		r.t.Fatal(err)
 	}
-	r.sweepShare = 1 // it does not rest
 }
 
 func (r *rig) close() {

@@ -89,7 +89,7 @@ func damage(t *testing.T, r *rig, p *peer, l *Login, what string, key []byte, ki
 		if what == labelSession {
 			_, results["resume"] = p.again().resume(l.Token)
 			_, _, results["sessions"] = r.Sessions(t.Context(), l.Session, ID{}, 100)
-			_, results["sweep"] = r.Sweep(t.Context())
+			_, results["sweep"] = r.Sweep(t.Context(), 1)
 		} else if what == labelName || what == labelAccount {
 			_, _, results["begin"] = r.BeginLogin(t.Context(), &p.ch, p.start("alice"))
 		} else if what == labelDevice {

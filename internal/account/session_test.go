@@ -387,7 +387,7 @@ func TestManyDeadSessions(t *testing.T) {
 	if n := r.keys()[spaceSession]; n != before-sweepBatch-restBatches*kv.MaxOps && n != before-1-sweepBatch-restBatches*kv.MaxOps {
 		t.Errorf("%d sessions after the deletion of an account with %d", n, before)
 	}
-	if _, err := r.Sweep(t.Context()); err != nil {
+	if _, err := r.Sweep(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.keys()[spaceSession]; n != 0 {

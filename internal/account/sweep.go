@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,9 +13,6 @@ import (
 
 // sweepBatch is how many records are removed in one commit: each is a read and a write of kv.MaxOps.
 const sweepBatch = 60
-
-// sweepShare is the part of one processor's time that a sweep takes at most: it is in no hurry, and others log in meanwhile.
-const sweepShare = 0.1
 
 // restBatches is how many batches of each kind a deletion removes after its commit.
 const restBatches = 4
@@ -58,20 +56,21 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 }
 
 // Sweep removes sessions and devices that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
-// have no effect any more: Sweep only makes room. A damaged record stays, and is the error in the end.
-func (s *Service) Sweep(ctx context.Context) (removed int, err error) {
+// have no effect any more: Sweep only makes room, and rests so as to take no more than a share of one processor's time. A damaged record stays,
+// and is the error in the end.
+func (s *Service) Sweep(ctx context.Context, share float64) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
 		dead   func(*page, kv.Entry, time.Time) (bool, error)
 	}{{spaceSession, s.sessionDead}, {spaceDevice, s.deviceDead}, {spaceThrottle, s.throttleDead}, {spaceCode, s.codeDead}} {
-		n, spaceErr := s.sweepSpace(ctx, space.prefix, space.dead)
+		n, spaceErr := s.sweepSpace(ctx, share, space.prefix, space.dead)
 		removed += n
 		err = errors.Join(err, spaceErr)
 	}
 	return removed, err
 }
 
-func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(*page, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
+func (s *Service) sweepSpace(ctx context.Context, share float64, prefix byte, dead func(*page, kv.Entry, time.Time) (bool, error)) (removed int, err error) {
 	var start []byte
 	var damaged error // the first
 	for {
@@ -106,7 +105,7 @@ func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(*page, 
 			}
 		}
 		start = append(entries[len(entries)-1].Key, 0)
-		rest := time.NewTimer(time.Duration(float64(time.Since(began)) * (1/s.sweepShare - 1)))
+		rest := time.NewTimer(time.Duration(float64(time.Since(began)) * (1/share - 1)))
 		select {
 		case <-rest.C:
 		case <-ctx.Done():
@@ -121,37 +120,32 @@ func (s *Service) sweepSpace(ctx context.Context, prefix byte, dead func(*page, 
 type page struct {
 	ctx     context.Context
 	service *Service
-	id      ID
-	known   bool // what follows is of id
-	there   bool
-	entry   kv.Entry
-	opened  bool // into account
-	account accountRecord
+	entry   kv.Entry       // of the account that was asked for last
+	account *accountRecord // the same, once it was opened
 }
 
-// find reads an account, once.
-func (p *page) find(id ID) (there bool, err error) {
-	if p.known && p.id == id {
-		return p.there, nil
+// find reads an account, unless it is the last one, and says whether it is there.
+func (p *page) find(id ID) (bool, error) {
+	if key := accountKey(id); !bytes.Equal(p.entry.Key, key) {
+		e, err := p.service.store.engine.Get(p.ctx, key)
+		if err != nil {
+			return false, err
+		}
+		p.entry, p.account = e, nil
 	}
-	p.known, p.opened = false, false
-	if p.entry, err = p.service.store.engine.Get(p.ctx, accountKey(id)); err != nil {
-		return false, err
-	}
-	p.id, p.known, p.there = id, true, p.entry.Version != 0
-	return p.there, nil
+	return p.entry.Version != 0, nil
 }
 
 // open opens the account that was found.
 func (p *page) open() (*accountRecord, error) {
-	if !p.opened {
-		p.account = accountRecord{}
-		if err := p.service.store.decode(labelAccount, accountKey(p.id), p.entry.Value, &p.account); err != nil {
+	if p.account == nil {
+		r := new(accountRecord)
+		if err := p.service.store.decode(labelAccount, p.entry.Key, p.entry.Value, r); err != nil {
 			return nil, err
 		}
-		p.opened = true
+		p.account = r
 	}
-	return &p.account, nil
+	return p.account, nil
 }
 
 func (s *Service) sessionDead(p *page, e kv.Entry, now time.Time) (bool, error) {

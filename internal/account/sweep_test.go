@@ -56,7 +56,7 @@ func TestSweep(t *testing.T) {
 		r.peer(six).fail("nobody")
 		sweep := func(want int) {
 			t.Helper()
-			if n, err := r.Sweep(t.Context()); n != want || err != nil {
+			if n, err := r.Sweep(t.Context(), 1); n != want || err != nil {
 				t.Errorf("%d were removed, want %d; %v", n, want, err)
 			}
 		}
@@ -93,7 +93,7 @@ func TestSweepPastDamage(t *testing.T) {
 	if err := p.revokeAll(first.Session, right()); err != nil {
 		t.Fatal(err)
 	}
-	n, err := r.Sweep(t.Context())
+	n, err := r.Sweep(t.Context(), 1)
 	if n != sweepBatch+5+1 || !errors.Is(err, ErrDamaged) {
 		t.Errorf("%d were removed; %v", n, err)
 	}
@@ -115,16 +115,16 @@ func TestSweepFails(t *testing.T) {
 	p.account("alice")
 	dead()
 	r.spy.commit = func([]kv.Write) error { return errBroken }
-	if n, err := r.Sweep(t.Context()); n != 0 || !errors.Is(err, errBroken) {
+	if n, err := r.Sweep(t.Context(), 1); n != 0 || !errors.Is(err, errBroken) {
 		t.Errorf("%d were removed; %v", n, err)
 	}
 	// It is used meanwhile: it is left to the next sweep.
 	r.spy.commit = func([]kv.Write) error { return kv.ErrConflict }
-	if n, err := r.Sweep(t.Context()); n != 0 || err != nil {
+	if n, err := r.Sweep(t.Context(), 1); n != 0 || err != nil {
 		t.Errorf("%d were removed; %v", n, err)
 	}
 	r.spy.commit = nil
-	if n, err := r.Sweep(t.Context()); n != 2 || err != nil {
+	if n, err := r.Sweep(t.Context(), 1); n != 2 || err != nil {
 		t.Errorf("%d were removed; %v", n, err)
 	}
 }
@@ -133,7 +133,6 @@ func TestSweepFails(t *testing.T) {
 func TestSweepGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.sweepShare = sweepShare
 		for _, name := range []string{"alice", "bob"} {
 			p := r.peer(one)
 			p.account(name)
@@ -148,7 +147,7 @@ func TestSweepGivesWay(t *testing.T) {
 			return nil
 		}
 		began := time.Now()
-		if n, err := r.Sweep(t.Context()); n != 0 || err != nil {
+		if n, err := r.Sweep(t.Context(), 0.1); n != 0 || err != nil {
 			t.Fatalf("%d were removed; %v", n, err)
 		}
 		if took := time.Since(began); reads != 4 || took != 40*slow { // two accounts, for sessions and for devices
@@ -156,7 +155,7 @@ func TestSweepGivesWay(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*slow)
 		defer cancel()
-		if _, err := r.Sweep(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.Sweep(ctx, 0.1); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it rests on behind its end: %v", err)
 		}
 	})
@@ -228,7 +227,7 @@ func TestChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("logout", Change{bob.Account, bob.ID})
-		if _, err := r.Sweep(t.Context()); err != nil { // second's is dead
+		if _, err := r.Sweep(t.Context(), 1); err != nil { // second's is dead
 			t.Fatal(err)
 		}
 		wantSessions("sweep", 2, changes()) // nothing of the account as a whole
