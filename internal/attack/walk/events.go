@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,8 +41,17 @@ type Event struct {
 }
 
 // Events returns the events. Those for which time passes are in it only if it can.
-func Events(clock bool) (all []*Event) {
-	all = []*Event{
+func Events(clock bool) []*Event {
+	all := slices.Concat(outside(), inside(), misplaced(), elsewhere())
+	if clock {
+		all = append(all, &Event{Name: "21-seconds", Core: true, elsewhere: func(*Walk) error { time.Sleep(nonceLife + time.Second); return nil }})
+	}
+	return all
+}
+
+// outside are those of who is not logged in.
+func outside() []*Event {
+	return []*Event{
 		{Name: "login", Core: true, event: "AuthStart login", make: begin(func(w *Walk) *wire.AuthStart { return loginStart(w.name) })},
 		{Name: "login-of-nobody", event: "AuthStart login", make: begin(func(w *Walk) *wire.AuthStart { return loginStart(w.name + "-nobody") })},
 		{Name: "resume", Core: true, event: "AuthStart session", needs: aSession, make: resume},
@@ -73,6 +83,12 @@ func Events(clock bool) (all []*Event) {
 		{Name: "register-finish-wrong", event: "RegisterFinish", make: func(w *Walk) move { return w.registerFinish(false) }},
 		{Name: "reset-finish", Core: true, event: "ResetFinish", needs: aCode, make: func(w *Walk) move { return w.resetFinish(true) }},
 		{Name: "reset-finish-wrong", event: "ResetFinish", needs: aCode, make: func(w *Walk) move { return w.resetFinish(false) }},
+	}
+}
+
+// inside are those of who is.
+func inside() []*Event {
+	return []*Event{
 		{Name: "who-am-i", Core: true, event: "WhoAmI", make: func(w *Walk) move {
 			m := wire.Plain{Type: wire.TypeWhoAmI, ID: w.newID()}
 			return move{message: m, then: func(b []byte) error {
@@ -102,11 +118,23 @@ func Events(clock bool) (all []*Event) {
 			}
 		}},
 		{Name: "bye", event: "Bye", make: func(*Walk) move { return move{message: wire.Plain{Type: wire.TypeBye}} }},
+	}
+}
+
+// misplaced have no row in any state, or are no messages.
+func misplaced() []*Event {
+	return []*Event{
 		{Name: "cut", event: "Proof", make: func(w *Walk) move {
 			b := w.rightProof().AppendTo(nil)
 			return move{message: raw(b[:len(b)-1]), malformed: true}
 		}},
 		{Name: "of-the-server", event: "Welcome", make: func(w *Walk) move { return move{message: &wire.Welcome{Name: []byte(w.name)}} }},
+	}
+}
+
+// elsewhere is what happens past the connection.
+func elsewhere() []*Event {
+	return []*Event{
 		{Name: "revoked-elsewhere", Core: true, elsewhere: func(w *Walk) error {
 			if !w.exists {
 				return nil
@@ -124,10 +152,6 @@ func Events(clock bool) (all []*Event) {
 			return w.enroll()
 		}},
 	}
-	if clock {
-		all = append(all, &Event{Name: "21-seconds", Core: true, elsewhere: func(*Walk) error { time.Sleep(nonceLife + time.Second); return nil }})
-	}
-	return all
 }
 
 // Names is the events as a line.

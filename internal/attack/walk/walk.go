@@ -248,20 +248,11 @@ func (w *Walk) State() string { return w.state }
 // Step lets one event happen, and says how the server diverged.
 func (w *Walk) Step(e *Event) error {
 	if e.elsewhere != nil {
-		if err := e.elsewhere(w); err != nil {
-			return err
-		}
-		if w.state != "Ready" && time.Since(w.began) >= loginTime {
-			return w.closed(e)
-		}
-		if _, wakes := w.line.(Waker); wakes && w.state == "Ready" && !w.live(w.current) {
-			return w.goodbye(e, wire.CodeSessionRevoked)
-		}
-		return w.probe()
+		return w.meanwhile(e)
 	}
 	m := e.make(w)
 	row, there := w.table.rows[[2]string{w.state, e.event}]
-	if len(e.event) >= 9 && e.event[:9] == "AuthStart" {
+	if strings.HasPrefix(e.event, "AuthStart") {
 		w.starts++
 		there = there && w.starts <= maxStarts
 	}
@@ -285,39 +276,62 @@ func (w *Walk) Step(e *Event) error {
 	if err != nil {
 		return diverge("%s in %s: no answer: %v", e.Name, w.state, err)
 	}
-	got := wire.TypeOf(answer).String()
-	if m.refused == 0 {
-		if got != row.answer {
-			return diverge("%s in %s: got %s %x, want %s", e.Name, w.state, got, answer[:min(len(answer), 8)], row.answer)
-		}
-		before := w.state
-		if w.state = row.then; m.then != nil {
-			if err := m.then(answer); err != nil {
-				return diverge("%s in %s: %v", e.Name, before, err)
-			}
-		}
-		if before != "Ready" && w.state == "Ready" {
-			w.denied = 0
-		}
-		if w.state == "Closed" && got == "Goodbye" {
-			return w.closed(e)
-		}
-		if w.state == "Closed" {
-			return w.goodbye(e, m.goodbye)
-		}
-		return w.probe()
+	if m.refused != 0 {
+		return w.refused(e, &row, m.refused, answer)
 	}
-	if got != row.refusal {
-		return diverge("%s in %s: got %s, want %s", e.Name, w.state, got, row.refusal)
+	return w.answered(e, &row, &m, answer)
+}
+
+// meanwhile is Step for what happens elsewhere.
+func (w *Walk) meanwhile(e *Event) error {
+	if err := e.elsewhere(w); err != nil {
+		return err
+	}
+	if w.state != "Ready" && time.Since(w.began) >= loginTime {
+		return w.closed(e)
+	}
+	if _, wakes := w.line.(Waker); wakes && w.state == "Ready" && !w.live(w.current) {
+		return w.goodbye(e, wire.CodeSessionRevoked)
+	}
+	return w.probe()
+}
+
+// answered is Step where the event is not to be refused.
+func (w *Walk) answered(e *Event, row *row, m *move, answer []byte) error {
+	before := w.state
+	got := wire.TypeOf(answer).String()
+	if got != row.answer {
+		return diverge("%s in %s: got %s %x, want %s", e.Name, before, got, answer[:min(len(answer), 8)], row.answer)
+	}
+	if w.state = row.then; m.then != nil {
+		if err := m.then(answer); err != nil {
+			return diverge("%s in %s: %v", e.Name, before, err)
+		}
+	}
+	switch {
+	case w.state == "Closed" && got == "Goodbye":
+		return w.closed(e)
+	case w.state == "Closed":
+		return w.goodbye(e, m.goodbye)
+	case w.state == "Ready" && before != "Ready":
+		w.denied = 0
+	}
+	return w.probe()
+}
+
+// refused is Step where the event is to be refused with a code.
+func (w *Walk) refused(e *Event, row *row, want wire.Code, answer []byte) error {
+	before := w.state
+	if got := wire.TypeOf(answer).String(); got != row.refusal {
+		return diverge("%s in %s: got %s, want %s", e.Name, before, got, row.refusal)
 	}
 	code, err := codeOf(answer)
-	if err != nil || code != m.refused {
-		return diverge("%s in %s: refused with %s, %v, want %s", e.Name, w.state, code.Name(), err, m.refused.Name())
+	if err != nil || code != want {
+		return diverge("%s in %s: refused with %s, %v, want %s", e.Name, before, code.Name(), err, want.Name())
 	}
 	if !slices.Contains(w.table.codes[e.event], code.Name()) {
-		return diverge("%s in %s: the specification has no refusal with %s", e.Name, w.state, code.Name())
+		return diverge("%s in %s: the specification has no refusal with %s", e.Name, before, code.Name())
 	}
-	before := w.state
 	w.state = row.other
 	if before != "Ready" || code == wire.CodeDenied {
 		w.denied++
