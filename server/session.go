@@ -267,7 +267,7 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 			return ss.end(code)
 		}
 	}
-	if e.Type != wire.TypeWhoAmI { // what may take its time
+	if !atHand[e.Type] {
 		ss.flush()
 	}
 	before := ss.state
