@@ -75,15 +75,8 @@ func postgresUser(c *exec.Cmd, dir string) error {
 	})
 }
 
-func startPostgres(ctx context.Context, e *environment, overTLS bool) (*running, error) {
-	programs, err := postgresPrograms()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(e.dir, "postgres-")
-	if err != nil {
-		return nil, err
-	}
+// newCluster makes a cluster in dir/data, with a role, a certificate and its key, and returns the arguments that it is to be started with.
+func newCluster(ctx context.Context, programs, dir string) (args []string, err error) {
 	if err := writeTLSFiles(dir); err != nil {
 		return nil, err
 	}
@@ -104,18 +97,34 @@ func startPostgres(ctx context.Context, e *environment, overTLS bool) (*running,
 	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte("host all all 127.0.0.0/8 scram-sha-256\n"), 0o600); err != nil {
 		return nil, err
 	}
-	address, port, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"-D", data}
+	args = []string{"-D", data}
 	for _, setting := range []string{
-		"listen_addresses=127.0.0.1", "port=" + port, "unix_socket_directories=", "max_connections=200", "ssl=on",
+		"listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "ssl=on",
 		"ssl_cert_file=" + filepath.Join(dir, "certificate"), "ssl_key_file=" + filepath.Join(dir, "key"),
 	} {
 		args = append(args, "-c", setting)
 	}
-	c := exec.Command(filepath.Join(programs, "postgres"), args...)
+	return args, nil
+}
+
+func startPostgres(ctx context.Context, e *environment, overTLS bool) (*running, error) {
+	programs, err := postgresPrograms()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(e.dir, "postgres-")
+	if err != nil {
+		return nil, err
+	}
+	args, err := newCluster(ctx, programs, dir)
+	if err != nil {
+		return nil, err
+	}
+	address, port, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.Command(filepath.Join(programs, "postgres"), append(args, "-c", "port="+port)...)
 	c.Dir = dir
 	if err := postgresUser(c, dir); err != nil {
 		return nil, err

@@ -107,18 +107,9 @@ const (
 // on logs in on a fresh connection.
 func (l *pgLogin) on(c net.Conn) (io.Closer, error) {
 	l.once.Do(func() { l.stretched = &stretched{password: pgPassword} })
-	if l.tls != nil {
-		if _, err := c.Write(pgMessage(0, binary.BigEndian.AppendUint32(nil, pgSSLRequest))); err != nil {
-			return nil, err
-		}
-		yes := make([]byte, 1)
-		if _, err := io.ReadFull(c, yes); err != nil {
-			return nil, err
-		}
-		if yes[0] != 'S' {
-			return nil, errors.New("postgres: no TLS")
-		}
-		c = tls.Client(c, l.tls)
+	c, err := l.secured(c)
+	if err != nil {
+		return nil, err
 	}
 	start := binary.BigEndian.AppendUint32(nil, pgVersion)
 	start = append(start, "user\x00"+l.user+"\x00database\x00"+l.database+"\x00\x00"...)
@@ -176,6 +167,24 @@ func (l *pgLogin) on(c net.Conn) (io.Closer, error) {
 			}
 		}
 	}
+}
+
+// secured asks for TLS, where that is wanted.
+func (l *pgLogin) secured(c net.Conn) (net.Conn, error) {
+	if l.tls == nil {
+		return c, nil
+	}
+	if _, err := c.Write(pgMessage(0, binary.BigEndian.AppendUint32(nil, pgSSLRequest))); err != nil {
+		return nil, err
+	}
+	yes := make([]byte, 1)
+	if _, err := io.ReadFull(c, yes); err != nil {
+		return nil, err
+	}
+	if yes[0] != 'S' {
+		return nil, errors.New("postgres: no TLS")
+	}
+	return tls.Client(c, l.tls), nil
 }
 
 // pgMessage frames a message; the first ones of a connection have no kind.
