@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,65 +10,61 @@ import (
 	"strings"
 )
 
-// against measures our server beside itself at another commit: what a change brought. Each round is a pair, and the ratio is the median over
-// pairs: what the machine does meanwhile happens to both of a pair.
-func against(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return errors.New("usage: bench against COMMIT [flags]")
-	}
-	o, err := parse(args[1:], stderr)
-	if err != nil {
-		return err
-	}
-	env, remove, err := newEnvironment(o)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	plan := &plan{rounds: o.rounds, time: o.time, clients: o.clients}
-	machine, err := describe(env.dir)
-	if err != nil {
-		return err
-	}
+// pairs are our server beside itself at another commit: what a change brought. Each round is a pair, and a ratio is the median over pairs: what
+// the machine does meanwhile happens to both of a pair.
+type pairs struct {
+	Commit string  `json:"commit"`
+	Here   []turn  `json:"here"`
+	There  []turn  `json:"there"` // at that commit
+	Rate   float64 `json:"rate_here_to_there"`
+	CPU    float64 `json:"cpu_here_to_there"`
+}
+
+func against(ctx context.Context, env *environment, plan *plan, commit string, progress io.Writer) (*pairs, error) {
 	root, err := mainModule()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	tree, err := env.checkout(ctx, root, args[0])
+	here, err := env.side(ctx, "here", root)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var sides [2]*side
-	for i, at := range []struct{ title, root string }{{"here", root}, {args[0], tree}} {
-		if sides[i], err = env.side(ctx, at.title, at.root); err != nil {
-			return err
-		}
+	tree, err := env.checkout(ctx, root, commit)
+	if err != nil {
+		return nil, err
 	}
+	there, err := env.side(ctx, "there", tree)
+	if err != nil {
+		return nil, err
+	}
+	sides := []*side{here, there}
 	var cpu, rate []float64
 	for round := range plan.rounds {
 		for i := range sides {
 			s := sides[(i+round)%2] // who is first changes
 			t, err := s.peer.take(ctx, s.env, plan, false)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			s.turns = append(s.turns, *t)
 		}
-		here, there := sides[0].turns[round], sides[1].turns[round]
-		cpu, rate = append(cpu, here.CPU/there.CPU), append(rate, here.Rate/there.Rate)
-		fmt.Fprintf(stderr, "round %d: %.3f and %.3f ms, %.0f and %.0f logins/s\n", round+1, here.CPU, there.CPU, here.Rate, there.Rate)
+		h, t := here.turns[round], there.turns[round]
+		cpu, rate = append(cpu, h.CPU/t.CPU), append(rate, h.Rate/t.Rate)
+		fmt.Fprintf(progress, "round %d: %.3f and %.3f ms, %.0f and %.0f logins/s\n", round+1, h.CPU, t.CPU, h.Rate, t.Rate)
 	}
-	if err := machine.after(); err != nil {
-		return err
-	}
+	return &pairs{Commit: commit, Here: here.turns, There: there.turns, Rate: median(rate), CPU: median(cpu)}, nil
+}
+
+func (p *pairs) String() string {
 	t := newTable("authsrv", "logins/s", "server CPU a login", "resident")
-	for _, s := range sides {
-		m := medianTurn(s.turns)
-		t.add(s.peer.title, number(m.Rate), unit(m.CPU, "ms"), unit(m.Resident, "MiB"))
+	add := func(title string, turns []turn) {
+		m := medianTurn(turns)
+		t.add(title, number(m.Rate), unit(m.CPU, "ms"), unit(m.Resident, "MiB"))
 	}
-	t.add("here to there, median of pairs", ratio(median(rate)), ratio(median(cpu)), "")
-	_, err = fmt.Fprintf(stdout, "%s\n\n%s", machine, t)
-	return err
+	add("here", p.Here)
+	add(p.Commit, p.There)
+	t.add("here to there, median of pairs", ratio(p.Rate), ratio(p.CPU), "")
+	return t.String()
 }
 
 // A side is our server of one source tree, with a folder of its own.
@@ -79,21 +74,19 @@ type side struct {
 	turns []turn
 }
 
-func (e *environment) side(ctx context.Context, title, root string) (*side, error) {
+func (e *environment) side(ctx context.Context, name, root string) (*side, error) {
 	own := *e
-	own.dir = filepath.Join(e.dir, strings.NewReplacer("/", "-", ".", "-").Replace(title))
+	own.dir = filepath.Join(e.dir, name)
 	if err := os.Mkdir(own.dir, 0o700); err != nil {
 		return nil, err
 	}
-	p := ourPeer()
-	p.title = title
-	return &side{env: &own, peer: p}, own.buildFrom(ctx, root)
+	return &side{env: &own, peer: ourPeer()}, own.buildFrom(ctx, root)
 }
 
 // checkout writes the files of a commit down.
 func (e *environment) checkout(ctx context.Context, root, commit string) (dir string, err error) {
-	archive := filepath.Join(e.dir, "there.tar")
-	dir = filepath.Join(e.dir, "there")
+	archive := filepath.Join(e.dir, "commit.tar")
+	dir = filepath.Join(e.dir, "commit")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}

@@ -13,10 +13,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 func main() {
@@ -31,79 +29,15 @@ func main() {
 	}
 }
 
-// options are the flags.
-type options struct {
-	rounds, clients, accounts int
-	time                      time.Duration
-	only, json, svg, dir      string
-	sizes                     string
-	accountsOf                []int // the same
-	idle                      int
-	quick, user, keep         bool
-}
-
-func parse(args []string, stderr io.Writer) (o *options, err error) {
-	o = &options{}
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.IntVar(&o.rounds, "rounds", 5, "rounds; the figures are medians over them")
-	f.DurationVar(&o.time, "time", 5*time.Second, "how long each load lasts")
-	f.IntVar(&o.clients, "clients", 8, "clients at once")
-	f.IntVar(&o.accounts, "accounts", 0, "accounts in our store (0: as many as keep each below its most sessions)")
-	f.StringVar(&o.only, "only", "", "a list of peers to measure, such as authsrv,tls (all: "+strings.Join(names(), ",")+")")
-	f.StringVar(&o.json, "json", "", "write the figures to this `FILE`")
-	f.StringVar(&o.svg, "svg", "", "write a plot to this `FILE`")
-	f.StringVar(&o.dir, "dir", "", "make the data folders in this `DIR`, on the disk that is to be measured (default: the temporary folder, or /var/tmp where that is in memory)")
-	f.StringVar(&o.sizes, "sizes", "1000,100000,1000000", "scale: accounts in the store, a list")
-	f.IntVar(&o.idle, "idle", 10_000, "scale: connections to hold")
-	f.BoolVar(&o.quick, "quick", false, "one short round, which says little: to see that everything works")
-	f.BoolVar(&o.user, "make-user", false, "as root: make a user of the system for the time of the run, to measure OpenSSH with a password")
-	f.BoolVar(&o.keep, "keep", false, "keep the data folders and logs")
-	if err := f.Parse(args); err != nil {
-		return nil, err
-	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
-	}
-	if o.quick {
-		o.sizes, o.idle = "500,5000", 800
-		o.rounds, o.time = 1, 500*time.Millisecond
-	}
-	for text := range strings.SplitSeq(o.sizes, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a number of accounts", text)
-		}
-		o.accountsOf = append(o.accountsOf, n)
-	}
-	if o.rounds < 1 || o.clients < 1 || o.idle < o.clients || o.accounts < 0 || o.time < 100*time.Millisecond {
-		return nil, errors.New("rounds and clients are at least 1, idle connections as many as clients, the time at least 100ms")
-	}
-	if o.accounts == 0 { // 4,000 logins a second for twice the time, at most 60 sessions of 100 an account
-		o.accounts = max(1000, int(float64(o.rounds)*o.time.Seconds()*2*4000/60))
-	}
-	return o, nil
-}
-
-// The modes, which are the first argument. None is logins.
-const (
-	modeLogins  = ""
-	modeScale   = "scale"
-	modeProfile = "profile"
-	modeAll     = "all"
-)
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	mode := modeLogins
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		mode, args = args[0], args[1:]
 	}
 	switch mode {
-	case modeLogins, modeScale, modeProfile, modeAll:
+	case modeLogins, modeScale, modeProfile, modeAgainst, modeAll:
 	case "micro":
 		return micro(ctx, args, stdout, stderr)
-	case "against":
-		return against(ctx, args, stdout, stderr)
 	case "fill":
 		return fillCommand(ctx, args, stderr)
 	case "serve":
@@ -111,7 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	default:
 		return fmt.Errorf("unknown command %q: there are scale, profile, micro, against, all and fill; none compares logins", mode)
 	}
-	o, err := parse(args, stderr)
+	o, err := parse(mode, args, stderr)
 	if err != nil {
 		return err
 	}
@@ -125,18 +59,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		plan.idle = 10
 	}
 	if mode == modeProfile {
-		return profileCommand(ctx, env, plan, o, stdout)
+		return profileCommand(ctx, env, plan, o.svg, stdout)
 	}
 	r := &report{}
 	if r.Machine, err = describe(env.dir); err != nil {
 		return err
 	}
-	if mode != modeScale {
+	if mode == modeAgainst {
+		if r.Against, err = against(ctx, env, plan, o.commit, stderr); err != nil {
+			return err
+		}
+	}
+	if mode == modeLogins || mode == modeAll {
 		if err := r.compare(ctx, env, plan, o.only, stderr); err != nil {
 			return err
 		}
 	}
-	if mode != modeLogins {
+	if mode == modeScale || mode == modeAll {
 		if r.Scale, err = scale(ctx, env, plan, o.accountsOf, o.idle, stderr); err != nil {
 			return err
 		}
@@ -291,6 +230,7 @@ type report struct {
 	Requests []*requestRow `json:"requests,omitempty"`
 	Client   *clientRow    `json:"client,omitempty"`
 	Scale    *scaling      `json:"scale,omitempty"`
+	Against  *pairs        `json:"against,omitempty"`
 }
 
 func (r *report) String() string {
@@ -307,6 +247,9 @@ func (r *report) String() string {
 	}
 	if r.Scale != nil {
 		fmt.Fprintf(&b, "\n%s", r.Scale)
+	}
+	if r.Against != nil {
+		fmt.Fprintf(&b, "\n%s", r.Against)
 	}
 	return b.String()
 }

@@ -245,7 +245,7 @@ func colourOf(function string) string {
 }
 
 // profileCommand measures what the time of a login goes to.
-func profileCommand(ctx context.Context, env *environment, plan *plan, o *options, stdout io.Writer) error {
+func profileCommand(ctx context.Context, env *environment, plan *plan, svg string, stdout io.Writer) error {
 	p, logins, err := profiled(ctx, env, plan)
 	if err != nil {
 		return err
@@ -253,8 +253,8 @@ func profileCommand(ctx context.Context, env *environment, plan *plan, o *option
 	if _, err := io.WriteString(stdout, partTable(p, logins)); err != nil {
 		return err
 	}
-	if o.svg != "" {
-		return os.WriteFile(o.svg, []byte(flame(p)), 0o644)
+	if svg != "" {
+		return os.WriteFile(svg, []byte(flame(p)), 0o644)
 	}
 	return nil
 }

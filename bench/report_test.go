@@ -156,11 +156,33 @@ func TestFaults(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	for _, bad := range []string{"--sizes 5,x", "--sizes 0", "--idle 0", "--rounds 0", "--clients 0", "--time 1ms", "--accounts -1", "--nonsense", "argument"} {
-		if _, err := parse(strings.Fields(bad), io.Discard); err == nil {
+		if _, err := parse(modeAll, strings.Fields(bad), io.Discard); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
 	}
-	o, err := parse([]string{"--rounds", "3", "--time", "10s"}, io.Discard)
+	for mode, flags := range foreign {
+		for _, name := range flags {
+			if _, err := parse(modeAll, []string{"--" + name + "=1"}, io.Discard); err != nil && strings.Contains(err.Error(), "meaning") {
+				t.Errorf("all has no use for --%s", name)
+			}
+			args := []string{"--" + name + "=1"}
+			if mode == modeAgainst {
+				args = append([]string{"HEAD"}, args...)
+			}
+			if _, err := parse(mode, args, io.Discard); err == nil || !strings.Contains(err.Error(), "meaning") {
+				t.Errorf("%q took --%s: %v", mode, name, err)
+			}
+		}
+	}
+	for _, bad := range []string{"", "--rounds 2"} {
+		if _, err := parse(modeAgainst, strings.Fields(bad), io.Discard); err == nil {
+			t.Errorf("against %q was taken", bad)
+		}
+	}
+	if o, err := parse(modeAgainst, []string{"HEAD~1", "--rounds", "2"}, io.Discard); err != nil || o.commit != "HEAD~1" || o.rounds != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	o, err := parse(modeLogins, []string{"--rounds", "3", "--time", "10s"}, io.Discard)
 	if err != nil || o.accounts < 3*10*2*4000/100 {
 		t.Errorf("%+v, %v", o, err)
 	}
