@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // mainModule returns the folder of our server's module, which is this one's parent.
@@ -56,6 +57,7 @@ type authsrv struct {
 	data        string
 	address     string
 	fingerprint string
+	slack       time.Duration // how late a timer of its threads may be; 0: as the system has it
 }
 
 var fingerprintLine = regexp.MustCompile(`(?m)^fingerprint: (SHA256:\S+)$`)
@@ -86,8 +88,11 @@ func (a *authsrv) start(ctx context.Context, e *environment, variables ...string
 	}
 	c := exec.Command(e.binary, "run", "--data", a.data, "--listen", "127.0.0.1:0", "--addr-file", file, "--registration-limit", "0")
 	c.Env = append(os.Environ(), variables...)
-	var err error
-	if a.process, err = launch(e.dir, "authsrv", c); err != nil {
+	err := withTimerSlack(a.slack, func() (err error) {
+		a.process, err = launch(e.dir, "authsrv", c)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if a.address, err = a.told(ctx, file); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,5 +153,36 @@ func TestParsePSS(t *testing.T) {
 		if _, err := parsePSS(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}
+	}
+}
+
+// TestTimerSlack starts a process with the slack of the unit, and one behind it, which has its own again.
+func TestTimerSlack(t *testing.T) {
+	unit, err := os.ReadFile("../deploy/authsrv.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("\nTimerSlackNSec=%v\n", unitSlack); !strings.Contains(string(unit), want) {
+		t.Errorf("the unit has no line %q", want)
+	}
+	runtime.LockOSThread() // a process has it from the thread that starts it
+	defer runtime.UnlockOSThread()
+	slack := func(d time.Duration) (text string) {
+		err := withTimerSlack(d, func() error {
+			out, err := exec.Command("cat", "/proc/self/timerslack_ns").Output()
+			text = strings.TrimSpace(string(out))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := slack(0)
+	if got := slack(unitSlack); got != "1000000" {
+		t.Errorf("the process has a slack of %s ns, want 1000000", got)
+	}
+	if after := slack(0); after != before {
+		t.Errorf("the next one has %s ns, want %s", after, before)
 	}
 }

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A process is a server that was started, with what descends from it.
@@ -50,6 +53,21 @@ func launch(dir, name string, cmd *exec.Cmd) (*process, error) {
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// withTimerSlack calls start, and what that starts has a slack of its own for its timers, as systemd gives it by TimerSlackNSec; 0: as this
+// process has it.
+func withTimerSlack(slack time.Duration, start func() error) error {
+	if slack == 0 {
+		return start()
+	}
+	runtime.LockOSThread() // a process has it from the thread that starts it
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0); err != nil {
+		return err
+	}
+	defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	return start()
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

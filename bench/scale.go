@@ -195,18 +195,35 @@ func loaded(ctx context.Context, p *process, plan *plan, d time.Duration, do ope
 	return charged(ctx, p, func() (*sample, error) { return closed(ctx, plan.clients, d, do) })
 }
 
-// spread measures logins on one core, on two, and so on up to all.
+// unitSlack is TimerSlackNSec in deploy/authsrv.service.
+const unitSlack = time.Millisecond
+
+// spread measures logins on one core, on two, and so on up to all, and with the slack of the unit for systemd.
 func (s *scaling) spread(ctx context.Context, env *environment, plan *plan, a *authsrv, progress io.Writer) error {
-	var cores []int
-	for n := 1; n < runtime.NumCPU(); n *= 2 {
-		cores = append(cores, n)
+	type setting struct {
+		row      *loadRow
+		variable []string
+		slack    time.Duration
 	}
-	for _, n := range append(cores, runtime.NumCPU()) {
-		s.Cores = append(s.Cores, &loadRow{Title: fmt.Sprintf("GOMAXPROCS=%d", n)})
+	var settings []setting
+	add := func(title string, slack time.Duration, variable ...string) {
+		row := &loadRow{Title: title}
+		s.Cores = append(s.Cores, row)
+		settings = append(settings, setting{row, variable, slack})
 	}
+	for n := 1; ; n = min(2*n, runtime.NumCPU()) {
+		variable := fmt.Sprintf("GOMAXPROCS=%d", n)
+		add(variable, 0, variable)
+		if n == runtime.NumCPU() {
+			break
+		}
+	}
+	add(fmt.Sprintf("TimerSlackNSec=%v, as its unit has it", unitSlack), unitSlack)
+	defer func() { a.slack = 0 }()
 	for round := range plan.rounds {
-		for _, r := range s.Cores {
-			if err := a.start(ctx, env, r.Title); err != nil {
+		for _, set := range settings {
+			a.slack = set.slack
+			if err := a.start(ctx, env, set.variable...); err != nil {
 				return err
 			}
 			crowd := newCrowd(a.address, a.fingerprint, env.accounts, env.accounts)
@@ -214,8 +231,8 @@ func (s *scaling) spread(ctx context.Context, env *environment, plan *plan, a *a
 			if err != nil {
 				return a.fault(errors.Join(err, a.Stop()))
 			}
-			r.add(load, cpu)
-			fmt.Fprintf(progress, "round %d: %s: %.0f logins/s, %.3f ms\n", round+1, r.Title, load.rate(), r.CPU[round])
+			set.row.add(load, cpu)
+			fmt.Fprintf(progress, "round %d: %s: %.0f logins/s, %.3f ms\n", round+1, set.row.Title, load.rate(), set.row.CPU[round])
 			if err := a.Stop(); err != nil {
 				return err
 			}
