@@ -68,7 +68,7 @@ const (
 	maxDenied      = 3
 	maxLoginBytes  = 8192
 	sweepEvery     = 10 * time.Minute
-	sweepShare     = 0.1 // of one processor: it is in no hurry, and others log in meanwhile
+	sweepShare     = 0.1 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
 	defaultLobby   = 1024
 	leastConns     = 16                             // that are worth a start
 	maxRefusals    = 64                             // at once

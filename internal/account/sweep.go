@@ -56,8 +56,8 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 }
 
 // Sweep removes sessions and devices that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
-// have no effect any more: Sweep only makes room, and rests so as to take no more than a share of one processor's time. A damaged record stays,
-// and is the error in the end.
+// have no effect any more: Sweep only makes room. It looks for them in no more than a share of the time, and rests from that; what it finds it
+// removes without a rest, as fast as it comes up. A damaged record stays, and is the error in the end.
 func (s *Service) Sweep(ctx context.Context, share float64) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
@@ -96,6 +96,7 @@ func (s *Service) sweepSpace(ctx context.Context, share float64, prefix byte, de
 				batch = append(batch, e)
 			}
 		}
+		looked := time.Since(began)
 		if len(batch) > 0 {
 			switch err := s.remove(ctx, batch); {
 			case err == nil:
@@ -105,7 +106,7 @@ func (s *Service) sweepSpace(ctx context.Context, share float64, prefix byte, de
 			}
 		}
 		start = append(entries[len(entries)-1].Key, 0)
-		rest := time.NewTimer(time.Duration(float64(time.Since(began)) * (1/share - 1)))
+		rest := time.NewTimer(time.Duration(float64(looked) * (1/share - 1)))
 		select {
 		case <-rest.C:
 		case <-ctx.Done():
