@@ -297,6 +297,47 @@ func TestPipeliningLate(t *testing.T) {
 	})
 }
 
+// TestLastWordsAreHeard: what was sent behind a Logout is dropped, and takes nothing of what was said before with it, also to a peer that reads only
+// when the server has done with the connection.
+func TestLastWordsAreHeard(t *testing.T) {
+	srv := authtest.New(t, authtest.Options{})
+	alice := enroll(t, srv, "alice")
+	address := tcp(t, srv)
+	for _, last := range []wire.Type{wire.TypeLogout, wire.TypeWelcome} { // the second one is none of a client's
+		p := greet(t, dialTCP(t, address))
+		p.login(alice)
+		const n = 3000 // more than the server reads at once
+		queue := func(m wire.Plain) {
+			if err := p.conn.QueueMessage(m.AppendTo(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id := range uint32(n) {
+			queue(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1})
+		}
+		queue(wire.Plain{Type: last, ID: n + 1})
+		for id := range uint32(n) {
+			queue(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1})
+		}
+		if err := errors.Join(p.conn.Flush(), p.raw.(*net.TCPConn).CloseWrite()); err != nil {
+			t.Fatal(err)
+		}
+		for srv.Connections() > 0 {
+			runtime.Gosched()
+		}
+		for id := range uint32(n) {
+			if got, err := wire.RequestID(p.expect(wire.TypeAccount)); got != id+1 || err != nil {
+				t.Fatalf("%v: answer %d, %v, want %d", last, got, err, id+1)
+			}
+		}
+		if last == wire.TypeLogout {
+			p.expect(wire.TypeDone)
+			p.expect(wire.TypeGoodbye)
+		}
+		p.expectClosed()
+	}
+}
+
 // TestMemoryOfIdleConnections bounds what a connection costs that is logged in and says nothing.
 func TestMemoryOfIdleConnections(t *testing.T) {
 	if raceEnabled {

@@ -58,25 +58,26 @@ const (
 
 // Deadlines and limits of a connection (PROTOCOL 11).
 const (
-	handshakeTime  = 5 * time.Second
-	loginTime      = 30 * time.Second
-	writeTime      = 10 * time.Second
-	idleTime       = 30 * time.Minute
-	connectionLife = 12 * time.Hour
-	maxLoginFrames = 16
-	maxStarts      = 3
-	maxDenied      = 3
-	maxLoginBytes  = 8192
-	sweepEvery     = 10 * time.Minute
-	sweepShare     = 0.1 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
-	defaultLobby   = 1024
-	leastConns     = 16                             // that are worth a start
-	maxRefusals    = 64                             // at once
-	maxLeaving     = 64                             // of those that made room for others, and are being told goodbye
-	maxArriving    = 64                             // that were accepted and have not come to read their first bytes
-	maxEvicted     = maxArriving + maxRefusals + 64 // that made room in the lobby and are not gone; some arrive, and some are told why
-	leeway         = maxRefusals + maxLeaving       // over MaxConnections, for who is on the way out
-	defaultGrace   = 5 * time.Second
+	handshakeTime   = 5 * time.Second
+	loginTime       = 30 * time.Second
+	writeTime       = 10 * time.Second
+	idleTime        = 30 * time.Minute
+	connectionLife  = 12 * time.Hour
+	maxLoginFrames  = 16
+	maxStarts       = 3
+	maxDenied       = 3
+	maxLoginBytes   = 8192
+	maxPartingBytes = 1 << 20 // that are dropped behind what ends a session
+	sweepEvery      = 10 * time.Minute
+	sweepShare      = 0.1 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
+	defaultLobby    = 1024
+	leastConns      = 16                             // that are worth a start
+	maxRefusals     = 64                             // at once
+	maxLeaving      = 64                             // of those that made room for others, and are being told goodbye
+	maxArriving     = 64                             // that were accepted and have not come to read their first bytes
+	maxEvicted      = maxArriving + maxRefusals + 64 // that made room in the lobby and are not gone; some arrive, and some are told why
+	leeway          = maxRefusals + maxLeaving       // over MaxConnections, for who is on the way out
+	defaultGrace    = 5 * time.Second
 )
 
 // A Server serves connections until it is shut down.

@@ -33,6 +33,7 @@ type session struct {
 	login   *account.Session // in Ready
 	goodbye wire.Code        // why a handler ends the connection
 	wait    bool             // answers wait for those to the requests that were read with theirs
+	parting bool             // the server ends it, and its peer is to hear what was said last
 
 	frames, starts, denied, bytes int  // counted up to their limits
 	judged                        bool // it was of use, or was held against its network
@@ -136,6 +137,9 @@ func (ss *session) close() {
 	if ss.conn != nil {
 		ss.flush()
 	}
+	if ss.parting {
+		ss.linger(maxPartingBytes)
+	}
 	ss.dismiss()
 	ss.server.lobby.leave(ss)
 	ss.raw.Close()
@@ -155,11 +159,11 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		switch {
 		case errors.Is(err, noiseconn.ErrVersion):
 			h.Refuse(wire.CodeVersion)
-			ss.linger()
+			ss.linger(maxLoginBytes)
 		case ss.wokenBy() == wire.CodeOverloaded && ss.server.refusals.take():
 			defer ss.server.refusals.give()
 			h.Refuse(wire.CodeOverloaded)
-			ss.linger()
+			ss.linger(maxLoginBytes)
 		}
 		return nil, err
 	}
@@ -204,16 +208,17 @@ func (ss *session) refuse(ctx context.Context, code wire.Code) {
 	h := noiseconn.Server(ss.raw, nil)
 	if h.Start(ctx) == nil {
 		h.Refuse(code)
-		ss.linger()
+		ss.linger(maxLoginBytes)
 	}
 }
 
-// linger lets a refusal arrive: a connection that is closed with bytes unread is reset, and takes back what was sent.
-func (ss *session) linger() {
+// linger lets what was said last arrive: a connection that is closed with bytes unread is reset, and takes back what was sent. So it drops what
+// still comes until the peer closes, too, but no more than so many bytes, and for no more than a second.
+func (ss *session) linger(most int64) {
 	if tcp, ok := ss.raw.(*net.TCPConn); ok {
 		tcp.CloseWrite()
 		tcp.SetReadDeadline(time.Now().Add(time.Second))
-		io.CopyN(io.Discard, tcp, maxLoginBytes)
+		io.CopyN(io.Discard, tcp, most)
 	}
 }
 
@@ -310,6 +315,7 @@ func (ss *session) violation(what string, in state, e event) {
 	level := slog.LevelDebug
 	if in == ready {
 		level = slog.LevelInfo
+		ss.parting = true // for the answers before it
 	}
 	ss.log(level, what, "state", in.String(), "message", e.Type.String())
 }
@@ -319,7 +325,7 @@ func (ss *session) within(e event) bool {
 	if e.Type == wire.TypeAuthStart {
 		ss.starts++
 	}
-	return ss.state == ready || ss.frames <= maxLoginFrames && ss.bytes <= maxLoginBytes && ss.starts <= maxStarts
+	return ss.state == ready || ss.frames <= maxLoginFrames && ss.starts <= maxStarts
 }
 
 // deadline bounds a handler: before login by the time for that, then as a write is.
@@ -391,7 +397,7 @@ func (ss *session) flush() {
 // end tells a peer that is logged in goodbye.
 func (ss *session) end(code wire.Code) bool {
 	ss.log(slog.LevelDebug, "goodbye", "reason", code.Name())
-	ss.write(wire.Goodbye{Code: code})
+	ss.parting = ss.write(wire.Goodbye{Code: code})
 	return false
 }
 
@@ -402,7 +408,11 @@ func (ss *session) next() []byte {
 		ss.flush()
 		ss.setReadDeadline(until)
 	}
-	msg, err := ss.conn.ReadMessage(frameCap[ss.state])
+	most := frameCap[ss.state]
+	if ss.state != ready {
+		most = min(most, maxLoginBytes-ss.bytes-wire.FrameHeaderSize)
+	}
+	msg, err := ss.conn.ReadMessage(most)
 	if err == nil {
 		if ss.state != ready {
 			ss.frames++
