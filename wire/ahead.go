@@ -7,7 +7,8 @@ import (
 )
 
 // Sizes of the buffers of a reader that reads ahead. The small one is its own, so that one that waits for the next request
-// of a session holds no other: most requests fit into it. The others are shared by all readers.
+// of a session holds no other: most requests fit into it. The others are shared by all readers, and one gets the next larger one when it has filled
+// its own: what a peer makes it hold is in proportion to what that has sent.
 const (
 	smallBuffer   = 64
 	loginBuffer   = FrameHeaderSize + MaxCheckingFrame
@@ -70,16 +71,17 @@ func (f *FrameReader) nextAhead(limit int) ([]byte, error) {
 	}
 }
 
-// fill reads once, with room for need bytes behind lo. Limit is that of the frame.
+// fill reads once, on the way to need bytes behind lo. Limit is that of the frame.
 func (f *FrameReader) fill(need, limit int) error {
-	switch room := len(f.buf) - f.lo; {
-	case f.buf == nil && limit >= MaxSessionFrame:
+	full, session := f.hi == len(f.buf), limit > MaxCheckingFrame
+	switch {
+	case f.buf == nil && session:
 		f.buf = f.small[:]
-	case f.buf == nil:
-		f.buf = loginBuffers.Get().(*[loginBuffer]byte)[:]
-	case need > len(f.buf) || len(f.buf) == smallBuffer: // who sends more than fits into the small one may well send much
+	case f.buf == nil, full && len(f.buf) == smallBuffer:
+		f.move(loginBuffers.Get().(*[loginBuffer]byte)[:])
+	case full && len(f.buf) == loginBuffer && session:
 		f.move(sessionBuffers.Get().(*[sessionBuffer]byte)[:])
-	case need > room:
+	case need > len(f.buf)-f.lo && f.lo > 0:
 		f.hi = copy(f.buf, f.buf[f.lo:f.hi])
 		f.lo = 0
 	}

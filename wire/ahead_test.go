@@ -107,6 +107,28 @@ func TestAheadReaderReadsAtOnce(t *testing.T) {
 	}
 }
 
+// TestAheadReaderInProportion: who sends a byte of a frame does not make the reader hold a buffer for the largest.
+func TestAheadReaderInProportion(t *testing.T) {
+	sent := frame(MaxSessionFrame)
+	f, n := NewAheadReader(nil), 0
+	f.r = readFunc(func(b []byte) (int, error) {
+		want := smallBuffer
+		if n >= loginBuffer {
+			want = sessionBuffer
+		} else if n >= smallBuffer {
+			want = loginBuffer
+		}
+		if len(f.buf) != want {
+			t.Fatalf("a buffer of %d bytes for %d that have come, want %d", len(f.buf), n, want)
+		}
+		n += copy(b[:1], sent[n:])
+		return 1, nil
+	})
+	if body, err := f.Next(MaxSessionFrame); err != nil || !bytes.Equal(body, sent[FrameHeaderSize:]) {
+		t.Errorf("%d bytes, %v", len(body), err)
+	}
+}
+
 type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(b []byte) (int, error) { return f(b) }
