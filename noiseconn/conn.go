@@ -252,8 +252,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadlin
 // SetWriteDeadline sets the time when writes fail. A write that failed is the connection's last.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
 
-// KeepAlive is how TCP below a Conn is to find out that an idle peer is gone: within 6 minutes. Go's default asks every 15 s, which 10,000 idle
-// connections and the batteries behind them pay for. Routers that translate addresses forget a connection after 5 minutes or more.
+// KeepAlive is how TCP below a Conn is to find out that an idle peer is gone: within 5 minutes. Go's default asks every 15 s, which 10,000 idle
+// connections and the batteries behind them pay for. What translates addresses forgets a connection after 4 minutes or more.
 func KeepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: 4 * time.Minute, Interval: 30 * time.Second, Count: 4}
+	return net.KeepAliveConfig{Enable: true, Idle: 3 * time.Minute, Interval: 30 * time.Second, Count: 4}
 }
