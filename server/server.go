@@ -304,7 +304,9 @@ func (s *Server) watch() {
 			return
 		}
 		for ss, session := range s.live.of(change) {
-			err := s.c.Accounts.Check(s.ctx, session)
+			ctx, cancel := context.WithTimeout(s.ctx, writeTime) // a store that hangs holds up nobody else
+			err := s.c.Accounts.Check(ctx, session)
+			cancel()
 			if s.ctx.Err() != nil {
 				return
 			}

@@ -262,6 +262,11 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		ss.violation("protocol violation", ss.state, e)
 		return false
 	}
+	if !atHand[e.Type] {
+		ss.flush()
+	}
+	ctx, cancel := ss.deadline(ctx)
+	defer cancel()
 	if ss.state == ready {
 		ss.used.Store(ss.server.requests.Add(1))
 		if err := ss.server.c.Accounts.Check(ctx, ss.login); err != nil {
@@ -272,14 +277,9 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 			return ss.end(code)
 		}
 	}
-	if !atHand[e.Type] {
-		ss.flush()
-	}
 	before := ss.state
 	began := time.Now()
-	ctx, cancel := ss.deadline(ctx)
 	answer, err := row.handle(ss, ctx, msg)
-	cancel()
 	ss.server.seen.request(e.Type, time.Since(began))
 	if errors.Is(err, wire.ErrMalformed) {
 		ss.violation("malformed message", before, e)
@@ -328,7 +328,7 @@ func (ss *session) within(e event) bool {
 	return ss.state == ready || ss.frames <= maxLoginFrames && ss.starts <= maxStarts
 }
 
-// deadline bounds a handler: before login by the time for that, then as a write is.
+// deadline bounds a message's check and handler: before login by the time for that, then as a write is.
 func (ss *session) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if ss.state == ready {
 		return context.WithTimeout(ctx, writeTime)

@@ -76,7 +76,8 @@ var transitions = map[state]map[event]transition{
 	},
 }
 
-// atHand are the requests that are answered from memory. Answers that wait to leave together wait for theirs, but for no other's.
+// atHand are the requests that are answered from memory. Answers that wait to leave together wait for theirs and for the check of their session, but
+// for no other's.
 var atHand = map[wire.Type]bool{wire.TypeWhoAmI: true, wire.TypeList: true}
 
 func plain(t wire.Type) func([]byte) (wire.Plain, error) {
