@@ -333,7 +333,7 @@ func (s *Service) fail(ctx context.Context, a *Attempt, buckets []bucket, reason
 		if wait, err = s.addFailure(tx, a, buckets); err != nil {
 			return err
 		}
-		return s.auditFailure(tx, Event{Kind: a.kind, Outcome: reason, Name: name, Address: a.channel.Address})
+		return s.auditFailure(tx, a.name, Event{Kind: a.kind, Outcome: reason, Name: name, Address: a.channel.Address})
 	})
 	if err != nil {
 		return err

@@ -182,11 +182,12 @@ func (s *Service) audit(tx *kv.Tx, e Event) error {
 	return s.store.put(tx, labelAudit, eventKey(id), &e)
 }
 
-// auditFailure is audit for what may be repeated at will: within a minute, repetitions are counted in one record (STORAGE 3.5).
-func (s *Service) auditFailure(tx *kv.Tx, e Event) error {
+// auditFailure is audit for what may be repeated at will: within a minute, repetitions with one name, whether or not the event has it, are counted
+// in one record (STORAGE 3.5).
+func (s *Service) auditFailure(tx *kv.Tx, name string, e Event) error {
 	now := s.auditTime()
 	mac := hmac.New(sha256.New, s.c.Secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(appendLP(appendLP(nil, "audit"), []byte{byte(e.Kind), byte(e.Outcome)}), e.Name), e.Address.Unmap().AsSlice()))
+	mac.Write(appendLP(appendLP(appendLP(appendLP(nil, "audit"), []byte{byte(e.Kind), byte(e.Outcome)}), name), e.Address.Unmap().AsSlice()))
 	id := idAt(now.Truncate(window))
 	copy(id[8:], mac.Sum(nil))
 	key := eventKey(id)

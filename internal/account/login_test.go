@@ -295,6 +295,22 @@ func TestMadeUpPlaces(t *testing.T) {
 	}
 }
 
+// TestDecoy: a failure with a name that nobody has prepares no place for the next: a name with an account and one without take a record each.
+func TestDecoy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // all in a minute
+		r := newRig(t)
+		r.peer(six).account("alice")
+		r.peer(one).fail("nobody")
+		for _, name := range []string{"alice", "bobby"} {
+			before := r.keys()[spaceAudit]
+			r.peer(one).fail(name)
+			if more := r.keys()[spaceAudit] - before; more != 1 {
+				t.Errorf("%s: %d records more, want 1", name, more)
+			}
+		}
+	})
+}
+
 // TestSameWork: an unknown name costs as many openings and as many bytes as one that has an account.
 func TestSameWork(t *testing.T) {
 	r := newRig(t)
