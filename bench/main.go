@@ -22,7 +22,7 @@ func main() {
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			os.Exit(2)
+			return
 		}
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -42,6 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fillCommand(ctx, args, stderr)
 	case "serve":
 		return serveHidden(args)
+	case "help":
+		_, err := parse(modeLogins, []string{"--help"}, stderr)
+		return err
 	default:
 		return fmt.Errorf("unknown command %q: there are scale, profile, micro, against, all and fill; none compares logins", mode)
 	}
@@ -288,8 +291,7 @@ func (r *report) write(o *options, stdout io.Writer) error {
 
 // fillCommand makes accounts in the folder of a server that does not run.
 func fillCommand(ctx context.Context, args []string, stderr io.Writer) error {
-	f := flag.NewFlagSet("bench fill", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f := flags(stderr, "usage: bench fill --data DIR --accounts N")
 	data := f.String("data", "", "the data `DIR`, made by authsrv init")
 	accounts := f.Int("accounts", 0, "how many, from user0 on")
 	if err := f.Parse(args); err != nil {

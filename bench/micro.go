@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -26,8 +25,7 @@ var micros = []struct{ pkg, bench string }{
 
 // micro runs them and shows the change against the baseline, or makes that.
 func micro(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := flag.NewFlagSet("bench micro", flag.ContinueOnError)
-	f.SetOutput(stderr)
+	f := flags(stderr, "usage: bench micro [flags]")
 	count := f.Int("count", 6, "how often each runs: benchstat wants 6 at least")
 	each := f.String("benchtime", "200ms", "how long each runs")
 	save := f.Bool("save", false, "write what was measured to baseline.txt, instead of showing the change")

@@ -155,13 +155,13 @@ func TestFaults(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, bad := range []string{"--sizes 5,x", "--sizes 0", "--idle 0", "--rounds 0", "--clients 0", "--time 1ms", "--accounts -1", "--nonsense", "argument"} {
+	for _, bad := range []string{"--sizes 5,x", "--sizes 0", "--idle 0", "--rounds 0", "--clients 0", "--time 1ms", "--accounts -1", "--nonsense", "argument", "--json /nowhere/x", "--svg ."} {
 		if _, err := parse(modeAll, strings.Fields(bad), io.Discard); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
 	}
-	for mode, flags := range foreign {
-		for _, name := range flags {
+	for mode, names := range foreign {
+		for _, name := range names {
 			if _, err := parse(modeAll, []string{"--" + name + "=1"}, io.Discard); err != nil && strings.Contains(err.Error(), "meaning") {
 				t.Errorf("all has no use for --%s", name)
 			}
