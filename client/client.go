@@ -108,6 +108,9 @@ func Dial(ctx context.Context, address string, config *Config) (*Client, error) 
 func (c *Client) shake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
+	if err := ended(ctx); err != nil {
+		return err
+	}
 	raw, err := c.c.Dialer(ctx, "tcp", c.address)
 	if err != nil {
 		return connectionError(ctx, err)
@@ -159,6 +162,10 @@ func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
 		c.mu.Unlock()
 		return nil, nil, ErrClosed
 	}
+	if err := ended(ctx); err != nil {
+		c.mu.Unlock()
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	return ctx, func() { cancel(); c.mu.Unlock() }, nil
 }
@@ -209,13 +216,29 @@ func (c *Client) staticKey(device *[32]byte) (noiseconn.StaticKey, error) {
 }
 
 func (c *Client) write(ctx context.Context, plaintext []byte) error {
-	return within(ctx, c.raw, func() error { return c.conn.WriteMessage(plaintext) })
+	if err := ended(ctx); err != nil {
+		return err
+	}
+	return within(ctx, c.raw.SetDeadline, func() error { return c.conn.WriteMessage(plaintext) })
+}
+
+// last sends the last message of a change, unless ctx has ended, and returns its answer. From the write on, which may have brought
+// the message to the server whatever it says, an error that is no answer is an ErrOutcomeUnknown.
+func (c *Client) last(ctx context.Context, plaintext []byte, want wire.Type) ([]byte, error) {
+	if err := ended(ctx); err != nil {
+		return nil, err
+	}
+	if err := within(ctx, c.raw.SetDeadline, func() error { return c.conn.WriteMessage(plaintext) }); err != nil {
+		return nil, lost(err)
+	}
+	b, err := c.read(ctx, want)
+	return b, lost(err)
 }
 
 // read returns the answer to the last message, which is of the type that is wanted, or an error.
 // It is good until the next read.
 func (c *Client) read(ctx context.Context, want wire.Type) (b []byte, err error) {
-	err = within(ctx, c.raw, func() error {
+	err = within(ctx, c.raw.SetDeadline, func() error {
 		b, err = c.conn.ReadMessage(wire.MaxLoginFrame)
 		return err
 	})
@@ -238,12 +261,26 @@ func (c *Client) read(ctx context.Context, want wire.Type) (b []byte, err error)
 
 func protocolError(err error) error { return fmt.Errorf("%w: %w", ErrProtocol, err) }
 
-// within runs what uses the connection, and cuts it when ctx ends before that does.
-func within(ctx context.Context, conn net.Conn, run func() error) error {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+// ended is the error of a context that has ended, for before anything is sent, or nil.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return connectionError(ctx, err)
+	}
+	return nil
+}
+
+// within runs what uses a connection, and cuts it by its deadline when ctx ends before that does. What succeeded all the same has
+// succeeded, and the connection is as good as before.
+func within(ctx context.Context, deadline func(time.Time) error, run func() error) error {
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		deadline(time.Unix(1, 0))
+	})
 	err := run()
 	if !stop() {
-		err = ctx.Err()
+		<-cut
+		deadline(time.Time{})
 	}
 	if err != nil {
 		return connectionError(ctx, err)

@@ -52,7 +52,7 @@ var (
 	ErrCodeNotConfirmed = errors.New("the server accepted without knowing the code: it is not the server that made it")
 	ErrDowngrade        = errors.New("the server offers less than it did before")
 	ErrPasswordUnsent   = errors.New("this server does not take passwords to judge: register without sending yours")
-	ErrOutcomeUnknown   = errors.New("the connection was lost, and it is not known whether the change was made")
+	ErrOutcomeUnknown   = errors.New("it is not known whether the change was made")
 	ErrCertificate      = noiseconn.ErrCertificate
 )
 

@@ -20,6 +20,9 @@ type LoginOptions struct {
 
 // Login proves the password, and remembers the session in the store. The server learns nothing that could be used again, and
 // has to prove that it knows the account; then it is pinned.
+//
+// A login that was answered is returned, even where ctx has ended meanwhile. Where it ends, or the connection is lost, between the
+// proof and the answer, the server may have begun a session that nobody holds: it ends in its time, or by LogoutAll.
 func (c *Client) Login(ctx context.Context, name, password string, options *LoginOptions) (*Session, error) {
 	name, prepared, err := prepare(name, password)
 	if err != nil {
@@ -60,7 +63,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 	if err := c.checkParameters(name, challenge.KDF, challenge.Salt); err != nil {
 		return nil, err
 	}
-	key, err := c.c.derive(password, c.hello.RealmID, name, challenge.Salt, credential.KDF(challenge.KDF))
+	key, err := c.stretch(ctx, password, name, challenge.Salt, challenge.KDF)
 	if err != nil {
 		return nil, err
 	}

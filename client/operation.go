@@ -50,7 +50,7 @@ func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*o
 			return nil, err
 		}
 	}
-	if op.key, err = c.c.derive(prepared, c.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.KDF)); err != nil {
+	if op.key, err = c.stretch(ctx, prepared, s.name, ch.Salt, ch.KDF); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -92,7 +92,7 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 	if err := checkPassword(ch.Policy, s.name, prepared); err != nil {
 		return err
 	}
-	key, err := s.client.c.derive(prepared, s.client.hello.RealmID, s.name, ch.Salt, credential.KDF(ch.NewKDF))
+	key, err := s.client.stretch(ctx, prepared, s.name, ch.Salt, ch.NewKDF)
 	if err != nil {
 		return err
 	}
@@ -167,13 +167,18 @@ func (s *Session) prove(ctx context.Context, t wire.Type, password string) error
 	})
 }
 
-// last sends the last message of an operation, and parses its answer. Where that is lost, or is none, so is the connection.
+// last sends the last message of an operation, unless ctx has ended, and parses its answer. Where that is lost, or is none, so is the
+// connection: ctx ends a write, too, that does not get on.
 func (s *Session) last(ctx context.Context, id uint32, want wire.Type, request []byte, parse func([]byte) error) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	answer := make(chan []byte, 1)
-	if err := s.send(id, answer, func(uint32) []byte { return request }); err != nil {
+	written, err := s.send(ctx, id, answer, true, func(uint32) []byte { return request })
+	if !written {
 		return err
+	}
+	if err != nil {
+		return lost(err)
 	}
 	b, err := s.await(ctx, answer, want)
 	if err == nil {

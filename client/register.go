@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/wire"
@@ -120,27 +121,22 @@ func (c *Client) registerChecked(ctx context.Context, name string, password []by
 
 // finishRegister sends the last message of a registration. With an invite, confirmed judges what the server shows of it.
 func (c *Client) finishRegister(ctx context.Context, plaintext []byte, confirmed func([]byte) bool) error {
-	if err := c.write(ctx, plaintext); err != nil {
+	b, err := c.last(ctx, plaintext, wire.TypeRegistered)
+	if err != nil {
 		return err
 	}
-	b, err := c.read(ctx, wire.TypeRegistered)
-	var m wire.Registered
-	if err == nil {
-		m, err = wire.ParseRegistered(b)
-		if err == nil && confirmed == nil && len(m.Confirm) != 0 { // of a code that was not shown
-			err = wire.ErrMalformed
-		}
-		if err != nil {
-			err = protocolError(err)
-		}
+	m, err := wire.ParseRegistered(b)
+	if err == nil && confirmed == nil && len(m.Confirm) != 0 { // of a code that was not shown
+		err = wire.ErrMalformed
 	}
-	if err == nil && confirmed != nil && !confirmed(m.Confirm) {
+	if err != nil {
+		return lost(protocolError(err))
+	}
+	if confirmed != nil && !confirmed(m.Confirm) {
 		return ErrCodeNotConfirmed
 	}
-	if err == nil {
-		c.pending = false
-	}
-	return lost(err)
+	c.pending = false
+	return nil
 }
 
 // lost marks an error that came in the place of the answer to the last message of a change, unless it is an answer too: a
@@ -154,8 +150,18 @@ func lost(err error) error {
 	return &unknownError{err}
 }
 
-// unknownError is a connection that was lost between the last message of a change and its answer.
+// unknownError is what came between the last message of a change and its answer: a context that ended, or a connection that was lost.
 type unknownError struct{ cause error }
 
-func (e *unknownError) Error() string   { return fmt.Sprintf("%v: %v", ErrOutcomeUnknown, e.cause) }
+func (e *unknownError) Error() string {
+	switch {
+	case errors.Is(e.cause, context.Canceled):
+		return fmt.Sprintf("interrupted, and %v", ErrOutcomeUnknown)
+	case errors.Is(e.cause, context.DeadlineExceeded), errors.Is(e.cause, os.ErrDeadlineExceeded):
+		return fmt.Sprintf("there was no answer in time, and %v", ErrOutcomeUnknown)
+	}
+	return fmt.Sprintf("the connection was lost, and %v: %v", ErrOutcomeUnknown, e.cause)
+}
+
+// Unwrap returns ErrOutcomeUnknown, and the cause.
 func (e *unknownError) Unwrap() []error { return []error{ErrOutcomeUnknown, e.cause} }

@@ -89,12 +89,9 @@ func (c *Client) reset(ctx context.Context, name string, code *CodeText, passwor
 	m := wire.ResetFinish{Record: recordOf(p.KDF, key)}
 	sum := c.finishSum(start, name, &p, m.AppendSigned(nil))
 	m.NewProof, m.CodeProof = key.ProveNew(sum), right.ProveCode(sum)
-	if err := c.write(ctx, m.AppendTo(nil)); err != nil {
-		return err
-	}
-	b, err := c.read(ctx, wire.TypeResetDone)
+	b, err := c.last(ctx, m.AppendTo(nil), wire.TypeResetDone)
 	if err != nil {
-		return lost(err)
+		return err
 	}
 	done, err := wire.ParseResetDone(b)
 	if err != nil {
@@ -116,7 +113,7 @@ func (c *Client) newKey(ctx context.Context, start *wire.AuthStart, name string,
 	if err := checkPassword(p.Policy, name, password); err != nil {
 		return p, nil, err
 	}
-	key, err := c.c.derive(password, c.hello.RealmID, name, p.Salt, credential.KDF(p.KDF))
+	key, err := c.stretch(ctx, password, name, p.Salt, p.KDF)
 	return p, key, err
 }
 

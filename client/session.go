@@ -154,7 +154,7 @@ func (s *Session) call(ctx context.Context, id uint32, want wire.Type, build fun
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	answer := make(chan []byte, 1)
-	if err := s.send(id, answer, build); err != nil {
+	if _, err := s.send(ctx, id, answer, false, build); err != nil {
 		return nil, err
 	}
 	return s.await(ctx, answer, want)
@@ -166,7 +166,11 @@ func (s *Session) await(ctx context.Context, answer <-chan []byte, want wire.Typ
 	select {
 	case b = <-answer:
 	case <-ctx.Done():
-		return nil, connectionError(ctx, ctx.Err())
+		select {
+		case b = <-answer: // it has come all the same
+		default:
+			return nil, connectionError(ctx, ctx.Err())
+		}
 	}
 	if b == nil {
 		return nil, s.Err()
@@ -193,20 +197,31 @@ func (s *Session) malformed(err error) error {
 	return err
 }
 
-// send queues a call and writes its request. What the server sends is read meanwhile: neither side waits for the other.
-func (s *Session) send(id uint32, answer chan<- []byte, build func(id uint32) []byte) error {
+// send queues a call and writes its request, unless ctx has ended. What the server sends is read meanwhile: neither side waits for the
+// other. A write that has begun is only cut by ctx where that is asked for, since it takes the connection with it. Written says whether one has.
+func (s *Session) send(ctx context.Context, id uint32, answer chan<- []byte, cut bool, build func(id uint32) []byte) (written bool, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	id, err := s.queue(id, answer)
-	if err != nil {
-		return err
+	if err := ended(ctx); err != nil {
+		return false, err
+	}
+	if id, err = s.queue(id, answer); err != nil {
+		return false, err
+	}
+	if !cut {
+		ctx = context.Background()
 	}
 	s.client.raw.SetWriteDeadline(time.Now().Add(requestTime))
-	if err := s.client.conn.WriteMessage(build(id)); err != nil {
-		s.end(connectionError(context.Background(), err))
-		return s.Err()
+	err = within(ctx, s.client.raw.SetWriteDeadline, func() error { return s.client.conn.WriteMessage(build(id)) })
+	switch {
+	case err != nil && ctx.Err() != nil: // which is the reason for this caller alone
+		s.end(fmt.Errorf("%w: a request was cut off", ErrConnection))
+		return true, err
+	case err != nil:
+		s.end(err)
+		return true, s.Err()
 	}
-	return nil
+	return true, nil
 }
 
 // queue appends a call, with a new id if it has none.
@@ -326,7 +341,8 @@ func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 	}
 }
 
-// Logout ends the session, forgets it, and closes the connection.
+// Logout ends the session, forgets it, and closes the connection. It is no change in the sense of ErrOutcomeUnknown: where its answer
+// does not come, it is an ErrConnection, the session is still remembered, and a later Logout does what this one may have left.
 func (s *Session) Logout(ctx context.Context) error {
 	b, err := s.plain(ctx, wire.TypeLogout, wire.TypeDone)
 	if err == nil {

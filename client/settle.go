@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/authsrv/authsrv/client/store"
 )
+
+// partingTime is how long the session of settle may take to end: also where the context of the change ends just then.
+const partingTime = time.Second
 
 // settle finds out, by logging in with the password that a lost change was to set, whether it was made. Nil says that
 // it was, errNotMade that it was not; if that can't be told either, it returns lost.
@@ -23,7 +27,10 @@ func (c *Client) settle(ctx context.Context, name, password string, lost error) 
 	var refused *Error
 	switch {
 	case err == nil:
-		s.Logout(ctx)
+		parting, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingTime) // or nobody would hold the session
+		defer cancel()
+		s.Logout(parting)
+		s.Close()
 		return nil
 	case errors.As(err, &refused) && refused.Code == ErrDenied && refused.RetryAfter == 0:
 		return errNotMade
