@@ -62,6 +62,7 @@ type state struct {
 	snapshots map[string]string
 	listeners []net.Listener
 	held      map[string]*held
+	relays    map[string]*relay // by their addresses
 }
 
 type stateKey struct{}

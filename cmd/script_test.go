@@ -173,7 +173,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("LOCALAPPDATA", filepath.Join(home, "AppData", "Local"))
 	env.Setenv("TERM", "xterm")
 	env.Setenv("PATH", binaries+string(os.PathListSeparator)+os.Getenv("PATH"))
-	s := &state{processes: make(map[string]*process), snapshots: make(map[string]string), held: make(map[string]*held)}
+	s := &state{processes: make(map[string]*process), snapshots: make(map[string]string), held: make(map[string]*held), relays: make(map[string]*relay)}
 	env.Values[stateKey{}] = s
 	env.Defer(s.end)
 	return nil

@@ -45,7 +45,7 @@ func (r *request) register(ctx context.Context, name string, sendPassword, invit
 	}
 	defer c.Close()
 	if err := c.Register(ctx, name, password, options); err != nil {
-		return err
+		return unsure(err, "it was, if this logs in: %s login %s", r.again(), name)
 	}
 	r.answer(accountDocument{name, r.address}, "%s is registered at %s; to log in: %s login %s\n",
 		name, r.address, r.authcli(cmp.Or(known, r.address)), name)
@@ -172,7 +172,7 @@ func (r *request) passwd(ctx context.Context) error {
 	}
 	defer s.Close()
 	if err := s.ChangePassword(ctx, current, next); err != nil {
-		return explainCurrent(err)
+		return unsure(explainCurrent(err), "it was, if this logs in with the new password: %s login %s", r.again(), clean(s.Name()))
 	}
 	r.answer(sessionDocument{accountDocument{s.Name(), r.address}, s.Expires().UTC()},
 		"the password of %s is changed; all other sessions have ended\n", clean(s.Name()))
@@ -198,7 +198,7 @@ func (r *request) logout(ctx context.Context, all bool) error {
 	text := "%s is logged out\n"
 	if all {
 		text = "%s is logged out everywhere\n"
-		err = explainCurrent(s.LogoutAll(ctx, password))
+		err = unsure(explainCurrent(s.LogoutAll(ctx, password)), "it was not, if this still says who you are: %s whoami", r.again())
 	} else {
 		err = s.Logout(ctx)
 	}
@@ -230,7 +230,7 @@ func (r *request) delete(ctx context.Context, confirmed bool) error {
 	}
 	defer s.Close()
 	if err := s.Delete(ctx, password); err != nil {
-		return explainCurrent(err)
+		return unsure(explainCurrent(err), "it was not, if this still logs in: %s login %s", r.again(), name)
 	}
 	r.answer(accountDocument{name, r.address}, "the account %s is deleted\n", name)
 	return nil

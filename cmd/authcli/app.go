@@ -20,9 +20,10 @@ one a line; they are never arguments. Flags that stand before the command
 may also follow it, but no flag follows a NAME.
 
 Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection,
-4 server identity not trusted, 5 refused here, 6 storage failed,
-130 interrupted. With --json, errors are {"error": {"code", "message",
-"retry_after", "exit"}} on standard error.`
+or not known whether a change was made, 4 server identity not trusted,
+5 refused here, 6 storage failed, 130 interrupted. With --json, errors
+are {"error": {"code", "message", "retry_after", "exit"}} on standard
+error.`
 
 // commandHelp is the page of one command, or of a group of them. The flags of all commands are explained once, in the page of
 // authcli itself.

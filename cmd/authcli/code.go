@@ -53,7 +53,7 @@ func (r *request) reset(ctx context.Context, name string) error {
 	}
 	defer c.Close()
 	if err := c.Reset(ctx, name, code, password); err != nil {
-		return err
+		return unsure(err, "it was, if this logs in with the new password: %s login %s", r.again(), name)
 	}
 	r.answer(accountDocument{name, r.address}, "the password of %s at %s is set, and all sessions have ended; to log in: authcli login %s\n", name, r.address, name)
 	return r.rememberDefault(c.Fingerprint())

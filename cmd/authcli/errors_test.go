@@ -42,6 +42,12 @@ func TestExplain(t *testing.T) {
 		{fmt.Errorf("%w: %w", client.ErrConnection, io.EOF), 3, "no-connection", "no connection to here:1: it was closed by the other side"},
 		{fmt.Errorf("%w: %w", client.ErrConnection, context.DeadlineExceeded), 3, "no-connection", "did not answer in time"},
 		{fmt.Errorf("%w: %w", client.ErrOutcomeUnknown, client.ErrConnection), 3, "outcome-unknown", "not known whether"},
+		{fmt.Errorf("%w: %w: %w", client.ErrOutcomeUnknown, client.ErrConnection, context.Canceled), 3, "outcome-unknown",
+			"interrupted, and it is not known whether the change was made"},
+		{unsure(fmt.Errorf("%w: %w: %w", client.ErrOutcomeUnknown, client.ErrConnection, os.ErrDeadlineExceeded), "it was, if %s", "it works"), 3,
+			"outcome-unknown", "there was no answer in time, and it is not known whether the change was made; it was, if it works"},
+		{unsure(fmt.Errorf("%w: %w: %w", client.ErrOutcomeUnknown, client.ErrConnection, io.EOF), "look"), 3,
+			"outcome-unknown", "the connection was lost, and it is not known whether the change was made; look"},
 		{client.ErrClosed, 3, "no-connection", "the client was closed"},
 		{wrap(client.ErrProtocol), 3, "protocol", "does not keep to the protocol"},
 		{wrap(client.ErrCertificate), 4, "certificate", ""},
@@ -56,14 +62,23 @@ func TestExplain(t *testing.T) {
 		{errors.New("something else"), 5, "failed", "something else"},
 	} {
 		f := explain(t.Context(), "here:1", c.err)
+		if strings.Contains(f.message, "context ") {
+			t.Errorf("%v: %q", c.err, f.message)
+		}
 		if f.exit != c.exit || f.code != c.code || !strings.Contains(f.message, c.message) {
 			t.Errorf("%v: %d %s %q, want %d %s %q", c.err, f.exit, f.code, f.message, c.exit, c.code, c.message)
 		}
+	}
+	if err := unsure(client.ErrConnection, "it was, if it was"); err != client.ErrConnection {
+		t.Errorf("an outcome that is known: %v", err)
 	}
 	interrupted, stop := context.WithCancel(t.Context())
 	stop()
 	if f := explain(interrupted, "here:1", client.ErrConnection); f != errInterrupted {
 		t.Errorf("interrupted: %v", f)
+	}
+	if f := explain(interrupted, "here:1", fmt.Errorf("store: %w", &os.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC})); f.code != "storage" {
+		t.Errorf("interrupted, and then something else: %v", f)
 	}
 	if f := explain(interrupted, "here:1", client.ErrOutcomeUnknown); f.code != "outcome-unknown" {
 		t.Errorf("interrupted in the middle of a change: %v", f)

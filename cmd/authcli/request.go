@@ -135,6 +135,12 @@ func (r *request) notLoggedIn() error {
 	return local("not-logged-in", "not logged in at %s: %s login NAME", r.address, r.authcli(cmp.Or(known, fallbackServer)))
 }
 
+// again is how the next command begins that goes to the same server.
+func (r *request) again() string {
+	known, _ := r.store.Default() // what cannot be read is told by that command
+	return r.authcli(cmp.Or(known, fallbackServer))
+}
+
 // authcli is how a command begins that goes to the same server, where known is the one that is gone to if none is named.
 func (r *request) authcli(known string) string {
 	if address, _, _ := client.ParseAddress(cmp.Or(os.Getenv("AUTHCLI_SERVER"), known)); address == r.address {
