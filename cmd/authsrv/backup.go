@@ -62,8 +62,8 @@ func (p *program) backup(c *cli.Context) error {
 	if !hasKeys {
 		return fail(exitLocal, "%s is not a data folder: it has no key file", f)
 	}
-	if err := backup.CheckPlace(file, c.Bool("replace")); err != nil {
-		return explainBackup(file, err)
+	if err := p.checkPlace(c, f, file); err != nil {
+		return err
 	}
 	passphrase, err := p.passphraseToVerify(c, f.keys())
 	if err != nil {
@@ -85,6 +85,22 @@ func (p *program) backup(c *cli.Context) error {
 	}
 	err = p.writeBackup(ctx, c, f, src, passphrase)
 	return errors.Join(err, f.removeCheckpoint())
+}
+
+// checkPlace says whether a backup may be written to a file, before anything is done.
+func (p *program) checkPlace(c *cli.Context, f folder, file string) error {
+	passphrases, err := lookUp(c, "passphrase_file")
+	if err != nil {
+		return err
+	}
+	chosen := c.String("config")
+	if chosen == "" {
+		chosen = os.Getenv("AUTHSRV_CONFIG")
+	}
+	if err := f.checkBackup(file, chosen, passphrases); err != nil {
+		return err
+	}
+	return explainBackup(file, backup.CheckPlace(file, c.Bool("replace")))
 }
 
 // writeBackup writes the archive, verifies it, and says what it is.

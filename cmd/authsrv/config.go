@@ -232,7 +232,20 @@ func configure(c *cli.Context) (*configuration, error) {
 	if err := k.settings.check(); err != nil {
 		return nil, fail(exitLocal, "%w", err)
 	}
+	if err := k.checkAddrFile(); err != nil {
+		return nil, err
+	}
 	return k, nil
+}
+
+// fault is an error about the value of a key.
+func (k *configuration) fault(key string, err error) error {
+	for i := range table {
+		if table[i].key == key {
+			return k.values[i].fault(&table[i], err)
+		}
+	}
+	panic("no setting " + key)
 }
 
 // fault is an error about a value, which says where it stands.

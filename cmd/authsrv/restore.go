@@ -58,6 +58,9 @@ func (p *program) restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := f.checkRestore(); err != nil {
+		return err
+	}
 	given := c.String("keys")
 	if given != "" {
 		if _, err := keyfile.Sealed(given); err != nil { // before any work is done
