@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -33,7 +34,7 @@ func (p *program) auditCommand() *cli.Command {
 		&cli.StringFlag{Name: "kind", Usage: "only events of `KIND`, such as login"},
 		&cli.StringFlag{Name: "from", Usage: "only from `TIME` on: 2006-01-02, \"2006-01-02 15:04\", RFC 3339, or 24h for a day ago"},
 		&cli.StringFlag{Name: "until", Usage: "only before `TIME`"},
-		&cli.IntFlag{Name: "limit", Usage: "list at most `N`", DefaultText: "all"},
+		&cli.IntFlag{Name: "limit", Usage: "list at most `N`, the oldest", DefaultText: "all"},
 		&cli.BoolFlag{Name: "follow", Usage: "go on with what happens, while the server runs"},
 	)
 	list.UsageText = "authsrv audit [COMMAND] [flags]"
@@ -98,7 +99,8 @@ func parseMoment(text string, now time.Time) (time.Time, bool) {
 type auditLines struct {
 	out  io.Writer
 	json bool
-	held []auditLine        // by time
+	left int                // how many are to be printed still; negative: all
+	held []auditLine        // by time, and no more than are to be printed
 	seen map[string]auditID // what was printed lately
 }
 
@@ -135,6 +137,9 @@ func (l *auditLines) add(raw json.RawMessage) (id string, err error) {
 		return -1 // behind those of the same time
 	})
 	l.held = slices.Insert(l.held, at, line)
+	if l.left >= 0 {
+		l.held = l.held[:min(len(l.held), l.left)]
+	}
 	return e.ID, l.print(idTime(e.ID))
 }
 
@@ -155,6 +160,9 @@ func (l *auditLines) print(until time.Time) error {
 			return err
 		}
 		l.held = l.held[1:]
+		if l.left > 0 {
+			l.left--
+		}
 	}
 	return nil
 }
@@ -195,11 +203,14 @@ func (p *program) auditList(c *cli.Context, d admin.Doer) error {
 	if _, running := d.(*admin.Client); c.Bool("follow") && !running {
 		return fail(exitLocal, "the server is not running: there is nothing to follow")
 	}
-	lines := &auditLines{out: p.stdout, json: c.Bool("json"), seen: make(map[string]auditID)}
+	lines := &auditLines{out: p.stdout, json: c.Bool("json"), left: -1, seen: make(map[string]auditID)}
 	if !lines.json {
 		fmt.Fprintln(p.stdout, auditHeader)
 	}
-	if err := auditPages(c, d, q, c.Int("limit"), lines); err != nil || !c.Bool("follow") {
+	if c.IsSet("limit") {
+		lines.left = c.Int("limit")
+	}
+	if err := auditPages(c.Context, d, q, lines); err != nil || !c.Bool("follow") {
 		return err
 	}
 	ticker := time.NewTicker(followEvery)
@@ -213,27 +224,24 @@ func (p *program) auditList(c *cli.Context, d admin.Doer) error {
 		if recent := time.Now().Add(-followBack / 2); q.From.Before(recent) {
 			q.From = recent
 		}
-		if err := auditPages(c, d, q, 0, lines); err != nil {
+		if err := auditPages(c.Context, d, q, lines); err != nil {
 			return err
 		}
 	}
 }
 
-// auditPages prints at most limit events; 0: all.
-func auditPages(c *cli.Context, d admin.Doer, q admin.AuditQuery, limit int, lines *auditLines) error {
+// auditPages prints the oldest events, as many as lines takes. Which those are shows only where the events behind them come: the first of a minute by its
+// id is not the first by its time.
+func auditPages(ctx context.Context, d admin.Doer, q admin.AuditQuery, lines *auditLines) error {
+	q.Limit = listPage
 	for {
-		left := limit
-		q.Limit = listPage
-		if limit > 0 {
-			q.Limit = min(left, listPage)
-		}
 		n := 0
-		err := d.Do(c.Context, admin.NewRequest("audit.list", q), func(result json.RawMessage) (err error) {
+		err := d.Do(ctx, admin.NewRequest("audit.list", q), func(result json.RawMessage) (err error) {
 			n++
 			q.After, err = lines.add(result)
 			return err
 		})
-		if limit -= n; err != nil || n < q.Limit || left > 0 && limit == 0 {
+		if err != nil || n < q.Limit || lines.left == 0 {
 			if printErr := lines.flush(); err == nil {
 				err = printErr
 			}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +29,7 @@ func TestAuditLines(t *testing.T) {
 		return text
 	}
 	var out bytes.Buffer
-	lines := &auditLines{out: &out, seen: make(map[string]auditID)}
+	lines := &auditLines{out: &out, left: -1, seen: make(map[string]auditID)}
 	took := func(want string, events ...json.RawMessage) {
 		t.Helper()
 		out.Reset()
@@ -52,6 +55,81 @@ func TestAuditLines(t *testing.T) {
 	took("")
 	took("c", append([]json.RawMessage{at(0, 30, 2, "c")}, first[1:]...)...)
 	took(`"f\x1b[2J"`, at(51, 51, 1, "f\x1b[2J"))
+}
+
+// journal answers to audit.list with events by their ids.
+type journal struct {
+	events []admin.AuditEvent
+	taken  func() // is called behind each
+}
+
+func (j *journal) Do(_ context.Context, request json.RawMessage, emit func(json.RawMessage) error) error {
+	var q admin.AuditQuery
+	if err := json.Unmarshal(request, &q); err != nil {
+		return err
+	}
+	n := 0
+	for _, e := range j.events {
+		if e.ID <= q.After || n == q.Limit {
+			continue
+		}
+		n++
+		text, err := json.Marshal(&e)
+		if err == nil {
+			err = emit(text)
+		}
+		if err != nil {
+			return err
+		}
+		j.taken()
+	}
+	return nil
+}
+
+// With a limit the oldest are printed, in the order of time, however many failures come first in their minute, and no more is held than that.
+func TestAuditOldest(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	minute := time.Now().Add(-time.Hour).Truncate(time.Minute)
+	var j journal
+	for i := range 3000 {
+		when := minute.Add(time.Duration(random.Int64N(int64(3 * time.Minute))))
+		of := when
+		if random.IntN(2) == 0 { // a failure
+			of = when.Truncate(time.Minute)
+		}
+		j.events = append(j.events, admin.AuditEvent{ID: fmt.Sprintf("%016x%016x", of.UnixNano(), i), Time: when, Last: when, Count: 1, Kind: "login", Name: fmt.Sprintf("n%d", i)})
+	}
+	slices.SortFunc(j.events, func(a, b admin.AuditEvent) int { return strings.Compare(a.ID, b.ID) })
+	byTime := slices.Clone(j.events)
+	slices.SortStableFunc(byTime, func(a, b admin.AuditEvent) int { return a.Time.Compare(b.Time) })
+	for _, limit := range []int{1, 2, 19, 499, 500, 501, 1700, 2999, 3000, 4000, -1} {
+		var out bytes.Buffer
+		lines := &auditLines{out: &out, json: true, left: limit, seen: make(map[string]auditID)}
+		most := 0
+		j.taken = func() { most = max(most, len(lines.held)) }
+		if err := auditPages(t.Context(), &j, admin.AuditQuery{}, lines); err != nil {
+			t.Fatal(err)
+		}
+		if limit > 0 && most > limit {
+			t.Errorf("limit %d: %d were held", limit, most)
+		}
+		want := byTime
+		if limit > 0 {
+			want = byTime[:min(limit, len(byTime))]
+		}
+		var got []admin.AuditEvent
+		for d := json.NewDecoder(&out); d.More(); {
+			var e admin.AuditEvent
+			if err := d.Decode(&e); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e)
+		}
+		same := func(a, b admin.AuditEvent) bool { return a.ID == b.ID }
+		if !slices.EqualFunc(got, want, same) {
+			t.Errorf("limit %d: %d events, and not the oldest %d by their time", limit, len(got), len(want))
+		}
+	}
 }
 
 func TestParseMoment(t *testing.T) {
