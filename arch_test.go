@@ -49,11 +49,12 @@ var rooms = map[string]struct{ ours, others string }{
 
 	"cmd": {}, // the tests that drive both commands
 	"cmd/authsrv": {
-		"server internal/account internal/admin internal/backup internal/keyfile internal/keyring internal/metrics kv kv/pebblekv token credential noiseconn",
+		"cmd/internal/prompt server internal/account internal/admin internal/backup internal/keyfile internal/keyring internal/metrics kv kv/pebblekv token credential noiseconn",
 		"github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys github.com/gofrs/flock " +
 			"github.com/BurntSushi/toml",
 	},
-	"cmd/authcli": {"client client/store", "github.com/urfave/cli/v2 golang.org/x/term golang.org/x/sys"},
+	"cmd/authcli":         {"cmd/internal/prompt client client/store", "github.com/urfave/cli/v2 golang.org/x/term"},
+	"cmd/internal/prompt": {"", "golang.org/x/term golang.org/x/sys"},
 
 	"kv/kvtest":            {anything, ""},
 	"internal/authtest":    {anything, "github.com/cockroachdb/pebble/v2/vfs"}, // the file system in memory

@@ -12,6 +12,7 @@ import (
 
 	"github.com/authsrv/authsrv/client"
 	"github.com/authsrv/authsrv/client/store"
+	"github.com/authsrv/authsrv/cmd/internal/prompt"
 )
 
 const fallbackServer = "127.0.0.1:7022"
@@ -165,20 +166,20 @@ func (r *request) rememberDefault(fingerprint string) error {
 }
 
 // password reads one: the next line of standard input, or from the terminal.
-func (r *request) password(ctx context.Context, prompt string) (string, error) {
+func (r *request) password(ctx context.Context, question string) (string, error) {
 	if !r.piped {
-		text, err := r.terminal.secret(ctx, prompt)
+		text, err := r.terminal.secret(ctx, question)
 		if errors.Is(err, errNoTerminal) {
 			err = local(errNoTerminal.code, "there is no terminal to ask for a password on: use --password-stdin")
 		}
 		return text, err
 	}
-	text, err := await(ctx, func() (string, error) { return r.stdin.ReadString('\n') })
+	text, err := prompt.Await(ctx, func() (string, error) { return r.stdin.ReadString('\n') })
 	switch {
 	case errors.Is(err, io.EOF) && text == "":
 		return "", local("no-input", "standard input ended before a password")
-	case errors.Is(err, errInterrupted):
-		return "", err
+	case errors.Is(err, prompt.ErrInterrupted):
+		return "", errInterrupted
 	case err != nil && !errors.Is(err, io.EOF):
 		return "", local("no-input", "cannot read standard input: %v", err)
 	}
@@ -186,8 +187,8 @@ func (r *request) password(ctx context.Context, prompt string) (string, error) {
 }
 
 // newPassword asks twice where nobody sees what is typed.
-func (r *request) newPassword(ctx context.Context, prompt, again string) (string, error) {
-	first, err := r.password(ctx, prompt)
+func (r *request) newPassword(ctx context.Context, question, again string) (string, error) {
+	first, err := r.password(ctx, question)
 	if err != nil || r.piped {
 		return first, err
 	}

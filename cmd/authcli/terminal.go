@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"strings"
 
-	"golang.org/x/term"
+	"github.com/authsrv/authsrv/cmd/internal/prompt"
 )
 
 var (
@@ -54,78 +54,35 @@ func (t *terminal) close() {
 func (t *terminal) printf(format string, args ...any) { fmt.Fprintf(t.out, format, args...) }
 
 // line asks for a line, and returns it without white space around it; io.EOF if the input has ended.
-func (t *terminal) line(ctx context.Context, prompt string) (string, error) {
-	text, err := t.ask(ctx, prompt, false)
+func (t *terminal) line(ctx context.Context, question string) (string, error) {
+	text, err := t.ask(ctx, question, false)
 	return strings.TrimSpace(text), err
 }
 
 // secret asks for a line that is not shown.
-func (t *terminal) secret(ctx context.Context, prompt string) (string, error) {
-	text, err := t.ask(ctx, prompt, true)
+func (t *terminal) secret(ctx context.Context, question string) (string, error) {
+	text, err := t.ask(ctx, question, true)
 	if errors.Is(err, io.EOF) {
 		return "", local("no-input", "no password was typed")
 	}
 	return text, err
 }
 
-func (t *terminal) ask(ctx context.Context, prompt string, hidden bool) (string, error) {
+func (t *terminal) ask(ctx context.Context, question string, hidden bool) (string, error) {
 	if err := t.open(); err != nil {
 		return "", err
 	}
-	if hidden {
-		fd := int(t.in.Fd())
-		before, err := term.GetState(fd)
-		if err == nil {
-			err = silence(fd) // before the prompt, or what is typed at once would be shown
-		}
-		if err != nil {
-			return "", errNoTerminal
-		}
-		defer t.printf("\n")
-		defer term.Restore(fd, before) // also if it was interrupted, or the shell would go on without echo
-	}
-	t.printf("%s", prompt)
-	text, err := await(ctx, func() (string, error) { return readLine(t.in) })
-	if err == errInterrupted && !hidden {
-		t.printf("\n")
-	}
-	return text, err
+	line, err := prompt.Ask(ctx, t.in, t.out, question, hidden)
+	return line, explainPrompt(err)
 }
 
-// await reads until there is something or ctx ends. Then the reader is left behind, since nothing wakes it: the caller has to
-// end the process.
-func await(ctx context.Context, read func() (string, error)) (string, error) {
-	type answer struct {
-		text string
-		err  error
+// explainPrompt gives an error of asking its exit code.
+func explainPrompt(err error) error {
+	switch {
+	case errors.Is(err, prompt.ErrInterrupted):
+		return errInterrupted
+	case errors.Is(err, prompt.ErrNoTerminal):
+		return errNoTerminal
 	}
-	answered := make(chan answer, 1)
-	go func() {
-		text, err := read()
-		answered <- answer{text, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.text, a.err
-	case <-ctx.Done():
-		return "", errInterrupted
-	}
-}
-
-// readLine reads byte by byte: what was typed ahead is for the next one who asks.
-func readLine(f *os.File) (string, error) {
-	var line []byte
-	for b := make([]byte, 1); ; {
-		n, err := f.Read(b)
-		switch {
-		case n == 1 && b[0] == '\n':
-			return strings.TrimSuffix(string(line), "\r"), nil // Windows sends both
-		case n == 1:
-			line = append(line, b[0])
-		case err == io.EOF && len(line) > 0:
-			return string(line), nil
-		case err != nil:
-			return "", err
-		}
-	}
+	return err
 }

@@ -125,7 +125,7 @@ func (p *program) confirm(c *cli.Context) error {
 	if c.Bool("yes") {
 		return nil
 	}
-	if _, ok := p.terminal(); !ok {
+	if !p.terminal() {
 		return fail(exitLocal, "a confirmation is needed: --yes, or a terminal")
 	}
 	fmt.Fprintf(p.stderr, "This deletes %q and all of its sessions for good. Type the name to go on: ", name)

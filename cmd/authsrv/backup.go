@@ -252,8 +252,8 @@ func (p *program) passphraseToVerify(c *cli.Context, keys string) ([]byte, error
 		return passphrase, err
 	}
 	sealed, err := keyfile.Sealed(keys)
-	if fd, ok := p.terminal(); err == nil && sealed && ok {
-		return p.ask(fd, "Passphrase of the key file (empty: the records are not opened): ")
+	if err == nil && sealed && p.terminal() {
+		return p.ask("Passphrase of the key file (empty: the records are not opened): ")
 	}
 	return nil, local(err)
 }

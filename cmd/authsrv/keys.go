@@ -67,8 +67,8 @@ func (p *program) passphraseOf(c *cli.Context, f folder) ([]byte, error) {
 	if err != nil {
 		return nil, local(err)
 	}
-	if fd, ok := p.terminal(); sealed && ok {
-		return p.ask(fd, "Passphrase of the key file: ")
+	if sealed && p.terminal() {
+		return p.ask("Passphrase of the key file: ")
 	}
 	return nil, nil
 }

@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
+
+	"github.com/authsrv/authsrv/cmd/internal/prompt"
 )
 
 // credentialName is that of the systemd credential with the passphrase of the key file.
@@ -63,58 +65,35 @@ func readPassphrase(name string) ([]byte, error) {
 	return text, nil
 }
 
-// terminal returns the descriptor of standard input, if a person sits there.
-func (p *program) terminal() (fd int, ok bool) {
+// terminal says whether standard input is one, where a person sits.
+func (p *program) terminal() bool {
 	f, ok := p.stdin.(*os.File)
-	if !ok {
-		return 0, false
-	}
-	return int(f.Fd()), term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // ask reads one line from the terminal without showing it.
-func (p *program) ask(fd int, prompt string) ([]byte, error) {
-	before, err := term.GetState(fd)
-	if err != nil {
-		return nil, local(err)
-	}
-	interrupt := make(chan os.Signal, 1)
-	signal.Notify(interrupt, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(interrupt)
-	type line struct {
-		text []byte
-		err  error
-	}
-	typed := make(chan line, 1)
-	fmt.Fprint(p.stderr, prompt)
-	go func() {
-		text, err := term.ReadPassword(fd)
-		typed <- line{text, err}
-	}()
-	select {
-	case l := <-typed:
-		fmt.Fprintln(p.stderr)
-		if l.err != nil {
-			return nil, fail(exitLocal, "no passphrase was typed")
-		}
-		if len(l.text) > maxPassphrase {
-			return nil, fail(exitLocal, "the passphrase is longer than %d bytes", maxPassphrase)
-		}
-		return l.text, nil
-	case <-interrupt:
-		_ = term.Restore(fd, before) // or the shell would go on without echo
-		fmt.Fprintln(p.stderr)
+func (p *program) ask(question string) ([]byte, error) {
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer restore()
+	text, err := prompt.Ask(ctx, p.stdin.(*os.File), p.stderr, question, true)
+	switch {
+	case errors.Is(err, prompt.ErrInterrupted):
 		return nil, fail(exitInterrupted, "interrupted")
+	case err != nil:
+		return nil, fail(exitLocal, "no passphrase was typed")
+	case len(text) > maxPassphrase:
+		return nil, fail(exitLocal, "the passphrase is longer than %d bytes", maxPassphrase)
 	}
+	return []byte(text), nil
 }
 
 // newPassphrase asks twice. An empty one is returned as it is.
-func (p *program) newPassphrase(fd int, prompt string) ([]byte, error) {
-	first, err := p.ask(fd, prompt)
+func (p *program) newPassphrase(question string) ([]byte, error) {
+	first, err := p.ask(question)
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
-	second, err := p.ask(fd, "The same again: ")
+	second, err := p.ask("The same again: ")
 	if err != nil {
 		return nil, err
 	}

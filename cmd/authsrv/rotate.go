@@ -112,7 +112,7 @@ func (p *program) checkRotation(c *cli.Context) error {
 	if what == "" {
 		return nil
 	}
-	if _, ok := p.terminal(); !ok {
+	if !p.terminal() {
 		return fail(exitLocal, "a confirmation is needed: --yes, or a terminal")
 	}
 	fmt.Fprintf(p.stderr, "%s Type yes to go on: ", what)

@@ -69,7 +69,7 @@ type instance struct {
 
 func (p *program) newInstance(k *configuration) *instance {
 	r := &instance{program: p, config: k, files: -1, hangups: make(chan os.Signal, 1), health: newHealth(), metrics: metrics.New(version())}
-	_, r.attended = p.terminal()
+	r.attended = p.terminal()
 	r.level.Set(k.logLevel)
 	var handler slog.Handler = slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: &r.level})
 	if k.logFormat == "json" {
@@ -198,8 +198,7 @@ func (r *instance) wait(ctx context.Context, ended <-chan error) error {
 
 // abandoned says whether the terminal at which the server was started is gone: that is what SIGHUP is for, first of all.
 func (r *instance) abandoned() bool {
-	_, there := r.terminal()
-	return r.attended && !there
+	return r.attended && !r.terminal()
 }
 
 func (r *instance) serveAdmin(address net.Addr) (stop func()) {

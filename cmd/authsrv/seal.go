@@ -60,11 +60,10 @@ func (p *program) passphraseToSeal(c *cli.Context) ([]byte, error) {
 	if err != nil || passphrase != nil {
 		return passphrase, err
 	}
-	fd, ok := p.terminal()
-	if !ok {
+	if !p.terminal() {
 		return nil, fail(exitLocal, "a passphrase is needed: --passphrase-file FILE, or a terminal")
 	}
-	passphrase, err = p.newPassphrase(fd, "Passphrase for the key file: ")
+	passphrase, err = p.newPassphrase("Passphrase for the key file: ")
 	if err == nil && len(passphrase) == 0 {
 		err = fail(exitLocal, "the passphrase is empty")
 	}

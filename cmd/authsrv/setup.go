@@ -94,8 +94,8 @@ func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, 
 		if passphrase, err = givenPassphrase(c); err != nil {
 			return nil, nil, nil, err
 		}
-		if fd, ok := p.terminal(); ask && ok && passphrase == nil {
-			if passphrase, err = p.newPassphrase(fd, "Passphrase for the new key file (empty: it is not sealed): "); err != nil {
+		if ask && passphrase == nil && p.terminal() {
+			if passphrase, err = p.newPassphrase("Passphrase for the new key file (empty: it is not sealed): "); err != nil {
 				return nil, nil, nil, err
 			}
 		}

@@ -1,4 +1,6 @@
-package main
+//go:build aix || linux || solaris
+
+package prompt
 
 import "golang.org/x/sys/unix"
 
