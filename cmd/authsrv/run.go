@@ -59,6 +59,9 @@ type instance struct {
 	metrics  *metrics.Metrics
 	manager  *notifier
 
+	listener net.Listener // nil: not yet
+	web      net.Listener // nil: not yet, or there is none
+
 	keys     *keyfile.Keys
 	ring     *keyring.Ring
 	sealed   []byte // the passphrase of the key file, until the ring has it
@@ -97,11 +100,21 @@ func (p *program) run(c *cli.Context) error {
 	signal.Notify(r.hangups, syscall.SIGHUP)
 	defer signal.Stop(r.hangups)
 	f := k.folder
-	if _, err := f.inspect(); err != nil {
+	hasKeys, err := f.inspect()
+	if err != nil {
 		return err
 	}
 	if r.files = openFiles(); r.files >= 0 { // before the store is opened, which fails for good where there are too few
 		if _, err := k.serverRulesWithin(r.files, r.log); err != nil {
+			return err
+		}
+	}
+	defer r.unbind()
+	if !hasKeys { // a folder is made for a server that can serve; where there is one, clients are not to wait until it is opened
+		if err := r.bindHTTP(c.Context); err != nil {
+			return err
+		}
+		if err := r.bind(c.Context); err != nil {
 			return err
 		}
 	}
@@ -110,11 +123,10 @@ func (p *program) run(c *cli.Context) error {
 		return err
 	}
 	defer unlock()
-	stopHTTP, err := serveHTTP(k.http, r.health, r.metrics, r.log)
-	if err != nil {
+	if err := r.bindHTTP(c.Context); err != nil {
 		return err
 	}
-	defer stopHTTP()
+	defer r.serveHTTP()()
 	if r.engine, err = pebblekv.Open(f.database(), &pebblekv.Options{Logger: r.log}); err != nil {
 		return explainStore(f.database(), err)
 	}
@@ -138,12 +150,11 @@ func (r *instance) serve(ctx context.Context) error {
 	ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer restore()
 	k := r.config
-	l, err := (&net.ListenConfig{KeepAliveConfig: noiseconn.KeepAlive()}).Listen(ctx, "tcp", k.listen)
-	if err != nil {
-		return fail(exitLocal, "cannot listen at %s: %w", k.listen, err)
+	if err := r.bind(ctx); err != nil {
+		return err
 	}
+	l := r.listener
 	if err := k.keepListen(k.listen); err != nil { // only an address that works is kept
-		l.Close()
 		return err
 	}
 	ended := make(chan error, 1)
@@ -173,6 +184,27 @@ func (r *instance) serve(ctx context.Context) error {
 	r.manager.tell("STOPPING=1\nSTATUS=stopping")
 	r.log.Info("stopping", "within", r.config.grace+stopTime)
 	return r.stop()
+}
+
+// bind listens at the server's address, unless it does so already.
+func (r *instance) bind(ctx context.Context) (err error) {
+	if r.listener != nil {
+		return nil
+	}
+	r.listener, err = (&net.ListenConfig{KeepAliveConfig: noiseconn.KeepAlive()}).Listen(ctx, "tcp", r.config.listen)
+	if err != nil {
+		return fail(exitLocal, "cannot listen at %s: %w", r.config.listen, err)
+	}
+	return nil
+}
+
+// unbind closes what listens and was not closed by who served at it.
+func (r *instance) unbind() {
+	for _, l := range []net.Listener{r.listener, r.web} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
 }
 
 // wait reloads the configuration whenever it is asked to. It returns nil when the server is to stop.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/authsrv/authsrv/internal/account"
-	"github.com/authsrv/authsrv/internal/metrics"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 )
 
@@ -69,19 +68,27 @@ func alive(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "alive\n")
 }
 
-// serveHTTP answers at an address, until stop is called; "" is nowhere.
-func serveHTTP(address string, h *health, m *metrics.Metrics, log *slog.Logger) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
+// bindHTTP listens where it is to be answered over http, if anywhere, unless it does so already.
+func (r *instance) bindHTTP(ctx context.Context) (err error) {
+	if r.config.http == "" || r.web != nil {
+		return nil
 	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fail(exitLocal, "cannot listen at %s for http: %w", address, err)
+	if r.web, err = new(net.ListenConfig).Listen(ctx, "tcp", r.config.http); err != nil {
+		return fail(exitLocal, "cannot listen at %s for http: %w", r.config.http, err)
+	}
+	return nil
+}
+
+// serveHTTP answers at what bindHTTP has bound, until stop is called.
+func (r *instance) serveHTTP() (stop func()) {
+	l, log := r.web, r.log
+	if l == nil {
+		return func() {}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", alive)
-	mux.HandleFunc("GET /readyz", h.ready)
-	mux.Handle("GET /metrics", m.Handler())
+	mux.HandleFunc("GET /readyz", r.health.ready)
+	mux.Handle("GET /metrics", r.metrics.Handler())
 	s := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 20 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -100,5 +107,5 @@ func serveHTTP(address string, h *health, m *metrics.Metrics, log *slog.Logger) 
 	return func() {
 		_ = s.Close() // nobody is in the middle of anything that matters
 		<-ended
-	}, nil
+	}
 }
