@@ -43,18 +43,17 @@ type program struct {
 	stderr io.Writer
 }
 
-// faultyWriter remembers that a write failed, so that a full disk behind the output is not taken for success.
+// faultyWriter remembers that a write failed, so that a full disk behind the output is not taken for success. Later writes fail with the same error.
 type faultyWriter struct {
 	w   io.Writer
 	err error
 }
 
-func (f *faultyWriter) Write(b []byte) (int, error) {
-	n, err := f.w.Write(b)
-	if err != nil && f.err == nil {
-		f.err = err
+func (f *faultyWriter) Write(b []byte) (n int, err error) {
+	if f.err == nil {
+		n, f.err = f.w.Write(b)
 	}
-	return n, err
+	return n, f.err
 }
 
 // oneLine is an error as one line, whatever its parts were joined with.
