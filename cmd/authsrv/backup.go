@@ -114,7 +114,7 @@ func (p *program) writeBackup(ctx context.Context, c *cli.Context, f folder, src
 			if src.Keys == nil {
 				return secretsAt(f.keys(), passphrase)
 			}
-			return secretsAt(s.KeyFile(), passphrase)
+			return secretsAs(s.KeyFile(), file, passphrase)
 		}, progress.tell)
 		return err
 	}, progress.tell)
@@ -260,7 +260,12 @@ func (p *program) passphraseToVerify(c *cli.Context, keys string) ([]byte, error
 
 // secretsAt opens a key file. A sealed one without a passphrase is nil, and no error.
 func secretsAt(keys string, passphrase []byte) (*account.Secrets, error) {
-	k, err := keyfile.Open(keys, passphrase)
+	return secretsAs(keys, keys, passphrase)
+}
+
+// secretsAs is secretsAt for a key file that errors call by another name.
+func secretsAs(keys, name string, passphrase []byte) (*account.Secrets, error) {
+	k, err := keyfile.OpenAs(keys, name, passphrase)
 	if errors.Is(err, keyfile.ErrPassphraseNeeded) {
 		return nil, nil
 	} else if err != nil {

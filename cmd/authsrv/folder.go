@@ -121,8 +121,16 @@ func (f folder) lock() (unlock func(), err error) {
 	return func() { _ = l.Close() }, nil
 }
 
-// writeWhole puts text in the place of a file: a reader finds the old text or the new one, whatever happens meanwhile.
+// writeWhole puts text in the place of a file: a reader finds the old text or the new one, whatever happens meanwhile. Errors name the file.
 func writeWhole(name, text string, perm fs.FileMode) error {
+	if err := writeTemp(name, text, perm); err != nil {
+		return fmt.Errorf("cannot write %s: %w", name, causeOf(err))
+	}
+	return syncFolder(filepath.Dir(name))
+}
+
+// writeTemp writes a file under a temporary name beside its own, and renames it.
+func writeTemp(name, text string, perm fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
 	if err != nil {
 		return err
@@ -142,7 +150,32 @@ func writeWhole(name, text string, perm fs.FileMode) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
-		return err
 	}
-	return syncFolder(filepath.Dir(name))
+	return err
+}
+
+// causeOf is what an error of a file says beside the name that the file had.
+func causeOf(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
+}
+
+// probe says whether writeWhole could write a file.
+func probe(name string) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("cannot write %s: it is a folder", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", name, causeOf(err))
+	}
+	f.Close()
+	return os.Remove(f.Name())
 }

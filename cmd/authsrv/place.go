@@ -94,6 +94,20 @@ func (k *configuration) checkAddrFile() error {
 	return err
 }
 
+// probeAddrFile finds out before anything is done whether the address file can be written. Its folder may be one that is made with the data folder.
+func (k *configuration) probeAddrFile() error {
+	if k.addrFile == "" {
+		return nil
+	}
+	dir := filepath.Dir(k.addrFile)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if _, made := within(dir, resolve(string(k.folder))); made {
+			return nil
+		}
+	}
+	return local(probe(k.addrFile))
+}
+
 // checkBackup refuses a place for a backup that is in the data folder, or is another name of a file of it.
 func (f folder) checkBackup(file string, others ...string) error {
 	for _, name := range namesOf(file) {

@@ -89,7 +89,9 @@ func (p *program) restore(c *cli.Context) error {
 
 // settle verifies what was unpacked, ends its sessions, and moves it to its place.
 func (p *program) settle(ctx context.Context, c *cli.Context, f folder, staged *backup.Staged, file, given string) error {
+	name := file // of what the keys are in
 	if given != "" {
+		name = given
 		text, err := os.ReadFile(given)
 		if err != nil {
 			return err
@@ -98,7 +100,7 @@ func (p *program) settle(ctx context.Context, c *cli.Context, f folder, staged *
 			return err
 		}
 	}
-	keys, err := p.openKeys(c, folder(staged.Dir()))
+	keys, err := p.openKeysAs(c, folder(staged.Dir()), name)
 	if err != nil {
 		return err
 	}
@@ -137,9 +139,9 @@ func (p *program) verify(c *cli.Context) error {
 		if err := checkKeys(s.Manifest, given); err != nil {
 			return nil, err
 		}
-		at := given
+		at, name := given, given
 		if s.Manifest.Keys {
-			at = s.KeyFile()
+			at, name = s.KeyFile(), file
 		} else if given == "" {
 			return nil, nil
 		}
@@ -147,7 +149,7 @@ func (p *program) verify(c *cli.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return secretsAt(at, passphrase)
+		return secretsAs(at, name, passphrase)
 	}, progress.tell)
 	progress.end()
 	if err != nil {

@@ -109,6 +109,9 @@ func (p *program) run(c *cli.Context) error {
 			return err
 		}
 	}
+	if err := k.probeAddrFile(); err != nil {
+		return err
+	}
 	defer r.unbind()
 	if !hasKeys { // a folder is made for a server that can serve; where there is one, clients are not to wait until it is opened
 		if err := r.bindHTTP(c.Context); err != nil {

@@ -92,9 +92,9 @@ func (s *Staged) makeFolders(suffix string) error {
 	}
 	var err error
 	if s.dir, err = os.MkdirTemp(parent, filepath.Base(s.target)+suffix); err != nil { // 0700
-		return err
+		return called(s.target, err)
 	}
-	return os.Mkdir(s.Store(), 0o700)
+	return called(s.target, os.Mkdir(s.Store(), 0o700))
 }
 
 // create makes the file of an entry, whose name was checked with the manifest.

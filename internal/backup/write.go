@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -53,9 +54,10 @@ func Write(ctx context.Context, file string, src *Source, replace bool, check fu
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp") // 0600
 	if err != nil {
-		return s, err
+		return s, called(file, err)
 	}
 	defer os.Remove(f.Name())
+	defer func() { err = called(file, err) }()
 	s, err = writeArchive(ctx, f, m, open, p)
 	if err == nil {
 		err = f.Sync()
@@ -70,6 +72,22 @@ func Write(ctx context.Context, file string, src *Source, replace bool, check fu
 		return Summary{}, err
 	}
 	return s, put(f.Name(), file, replace)
+}
+
+// called gives an error about a file or folder that has a temporary name the name that the caller knows.
+func called(name string, err error) error {
+	temporary := func(path string) bool { return strings.HasPrefix(filepath.Clean(path), filepath.Clean(name)+".") }
+	switch e := err.(type) {
+	case *fs.PathError:
+		if temporary(e.Path) {
+			return &fs.PathError{Op: e.Op, Path: name, Err: e.Err}
+		}
+	case *os.LinkError:
+		if temporary(e.Old) {
+			return &fs.PathError{Op: e.Op, Path: name, Err: e.Err}
+		}
+	}
+	return err
 }
 
 // CheckPlace says whether Write would find its place free, before there is anything to write.

@@ -83,25 +83,28 @@ func Save(path string, k *Keys, passphrase []byte) error {
 }
 
 // Open reads the keys at path. An empty passphrase is for a file that is not sealed, another one for a file that is.
-func Open(path string, passphrase []byte) (*Keys, error) {
+func Open(path string, passphrase []byte) (*Keys, error) { return OpenAs(path, path, passphrase) }
+
+// OpenAs is Open for a file that errors are to call by another name than its own, as one that was unpacked for a moment.
+func OpenAs(path, name string, passphrase []byte) (*Keys, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, err
 	}
 	switch isSealed := bytes.HasPrefix(data, []byte(ageMark)); {
 	case isSealed && len(passphrase) == 0:
-		return nil, fmt.Errorf("%w: %s", ErrPassphraseNeeded, path)
+		return nil, fmt.Errorf("%w: %s", ErrPassphraseNeeded, name)
 	case isSealed:
 		if data, err = unseal(data, passphrase); err != nil {
-			return nil, describe(path, err)
+			return nil, describe(name, err)
 		}
 	case len(passphrase) != 0 && bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")):
 		// Who gives a passphrase relies on what it protects: on a file in its place that anyone could have written, too.
-		return nil, fmt.Errorf("%w: %s", ErrNotSealed, path)
+		return nil, fmt.Errorf("%w: %s", ErrNotSealed, name)
 	}
 	k, err := decode(data)
 	if err != nil {
-		return nil, describe(path, err)
+		return nil, describe(name, err)
 	}
 	return k, nil
 }
