@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -229,8 +230,8 @@ func configure(c *cli.Context) (*configuration, error) {
 		}
 		k.values = append(k.values, v)
 	}
-	if err := k.settings.check(); err != nil {
-		return nil, fail(exitLocal, "%w", err)
+	if err := k.checkLives(); err != nil {
+		return nil, err
 	}
 	if err := k.checkAddrFile(); err != nil {
 		return nil, err
@@ -238,14 +239,30 @@ func configure(c *cli.Context) (*configuration, error) {
 	return k, nil
 }
 
+// precedence is where values come from, with what is asked first in front.
+var precedence = []string{fromFlag, fromEnvironment, fromFile, fromDefault}
+
+// checkLives holds the lives of sessions against each other. Of two that don't fit, the error is about the one that is asked first: it was given
+// with the other one there already.
+func (k *configuration) checkLives() error {
+	if k.sessionLife <= k.maxLife {
+		return nil
+	}
+	life, most := k.value("session_life"), k.value("max_session_life")
+	if slices.Index(precedence, most.from) < slices.Index(precedence, life.from) {
+		return k.fault("max_session_life", fmt.Errorf("%s is less than session_life, %s (%s)", most.text, life.text, life.source()))
+	}
+	return k.fault("session_life", fmt.Errorf("%s is longer than max_session_life, %s (%s)", life.text, most.text, most.source()))
+}
+
 // fault is an error about the value of a key.
 func (k *configuration) fault(key string, err error) error {
-	for i := range table {
-		if table[i].key == key {
-			return k.values[i].fault(&table[i], err)
-		}
-	}
-	panic("no setting " + key)
+	return k.value(key).fault(settingOf(key), err)
+}
+
+// value is that of a key, which must be there.
+func (k *configuration) value(key string) *value {
+	return &k.values[slices.IndexFunc(table, func(s setting) bool { return s.key == key })]
 }
 
 // fault is an error about a value, which says where it stands.

@@ -143,14 +143,6 @@ func settingOf(key string) *setting {
 	panic("no setting " + key)
 }
 
-// check holds values against each other.
-func (s *settings) check() error {
-	if s.sessionLife > s.maxLife {
-		return fmt.Errorf("session_life is %v, which is longer than max_session_life, %v", s.sessionLife, s.maxLife)
-	}
-	return nil
-}
-
 // longest bounds the lives of sessions: ten years.
 const longest = 87_600 * time.Hour
 
