@@ -25,7 +25,7 @@ func (p *program) adminCommands() []*cli.Command {
 		return p.adminCommand(name, about, "NAME", 1, nil, p.changeUser(op, done))
 	}
 	return []*cli.Command{
-		p.group("user", "list, show and change accounts",
+		p.group("user", "list, show and change accounts", "[NAME]",
 			p.adminCommand("list", "list the accounts, in the order of their ids", "", 0, checkPage, p.userList, pageFlags()...),
 			p.adminCommand("show", "show an account", "NAME", 1, nil, p.userShow),
 			user("disable", "shut an account; all of its sessions end at once", "user.disable", "disabled"),
@@ -35,7 +35,7 @@ func (p *program) adminCommands() []*cli.Command {
 			p.adminCommand("delete", "delete an account for good", "NAME", 1, p.confirm, p.changeUser("user.delete", "deleted"),
 				&cli.BoolFlag{Name: "yes", Usage: "do not ask for a confirmation"}),
 		),
-		p.group("session", "list and end sessions",
+		p.group("session", "list and end sessions", "NAME [ID]",
 			p.adminCommand("list", "list the sessions of an account", "NAME", 1, checkPage, p.sessionList, pageFlags()...),
 			p.adminCommand("revoke", "end one session of an account; without an ID all of them", "NAME [ID]", 1, checkSession, p.sessionRevoke),
 		),
@@ -54,12 +54,12 @@ func pageFlags() []cli.Flag {
 }
 
 // group makes a command that is only there for those below it.
-func (p *program) group(name, about string, below ...*cli.Command) *cli.Command {
+func (p *program) group(name, about, arguments string, below ...*cli.Command) *cli.Command {
 	for _, c := range below {
 		c.UsageText = strings.TrimSpace("authsrv " + name + " " + c.Name + " [flags] " + c.ArgsUsage)
 	}
 	return &cli.Command{
-		Name: name, Usage: about, UsageText: "authsrv " + name + " COMMAND [flags] [NAME]",
+		Name: name, Usage: about, UsageText: "authsrv " + name + " COMMAND [flags] " + arguments,
 		Subcommands: below, HideHelpCommand: true, OnUsageError: onUsageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

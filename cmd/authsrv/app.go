@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -108,6 +109,9 @@ func unknownCommand(name string) error {
 	return usage("there is no command %q", name)
 }
 
+// badValue is what package flag says of a value that a flag for a number or, with "boolean", one without a value can't take. All numbers are from 1.
+var badValue = regexp.MustCompile(`(?s)^invalid (boolean )?value (".*") for (?:flag )?-?([a-z-]+): `)
+
 // onUsageError takes the place of the page of help that urfave/cli prints on standard output.
 func onUsageError(c *cli.Context, err error, isSubcommand bool) error {
 	text := err.Error()
@@ -118,6 +122,11 @@ func onUsageError(c *cli.Context, err error, isSubcommand bool) error {
 		}
 	} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
 		text = fmt.Sprintf("flag --%s needs a value", strings.TrimPrefix(name, "-"))
+	} else if m := badValue.FindStringSubmatch(text); m != nil {
+		text = fmt.Sprintf("--%s: %s is not a number from 1", m[3], m[2])
+		if m[1] != "" {
+			text = fmt.Sprintf("flag --%s takes no value", m[3])
+		}
 	}
 	return usage("%w", errors.New(text))
 }

@@ -81,6 +81,9 @@ func auditQuery(c *cli.Context) (q admin.AuditQuery, err error) {
 			}
 		}
 	}
+	if !q.Until.IsZero() && q.From.After(q.Until) {
+		return q, usage("--from is later than --until: nothing is between them")
+	}
 	return q, nil
 }
 

@@ -34,7 +34,7 @@ func (p *program) keyCommands() *cli.Command {
 		&cli.BoolFlag{Name: "yes", Usage: "do not ask for a confirmation"})
 	list.Description, rotate.Description = keyDescription, keyDescription+"\n"+
 		"A key file that is sealed stays so: its passphrase is needed, also while the server runs."
-	return p.group("key", "list and rotate the keys of the server", list, rotate)
+	return p.group("key", "list and rotate the keys of the server", "[KIND]", list, rotate)
 }
 
 func (p *program) keyList(c *cli.Context, d admin.Doer) error {
