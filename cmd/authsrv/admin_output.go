@@ -37,12 +37,12 @@ func reportJSON(w io.Writer, exit int, err error) {
 
 // The tables have columns of fixed width, with what has none last, since they are printed while they come.
 const (
-	userHeader    = "ID                                CREATED           STATE     NAME"
-	sessionHeader = "ID                                CREATED           LAST USED         EXPIRES           ADDRESS"
+	userHeader    = "ID                                CREATED               STATE     NAME"
+	sessionHeader = "ID                                CREATED               LAST USED             EXPIRES               ADDRESS"
 )
 
-// moment is a time as a person reads it, where the person is.
-func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+// moment is a time as a person reads it, in UTC as all that authcli and the log show.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 func userRow(u *admin.User) string {
 	return fmt.Sprintf("%-32s  %s  %-8s  %s", u.ID, moment(u.Created), userState(u), u.Name)

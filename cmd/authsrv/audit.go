@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,14 +26,14 @@ const (
 	// maxCheckpoint is how long a file with a checkpoint may be, in bytes.
 	maxCheckpoint = 4096
 
-	auditHeader = "TIME                 KIND              OUTCOME         COUNT  ADDRESS          NAME"
+	auditHeader = "TIME                     KIND              OUTCOME         COUNT  ADDRESS          NAME"
 )
 
 func (p *program) auditCommand() *cli.Command {
 	list := p.adminCommand("audit", "list what has happened, and verify that nothing is missing", "", 0, checkAudit, p.auditList,
 		&cli.StringFlag{Name: "name", Usage: "only what is about the account `NAME`"},
 		&cli.StringFlag{Name: "kind", Usage: "only events of `KIND`, such as login"},
-		&cli.StringFlag{Name: "from", Usage: "only from `TIME` on: 2006-01-02, \"2006-01-02 15:04\", RFC 3339, or 24h for a day ago"},
+		&cli.StringFlag{Name: "from", Usage: "only from `TIME` on: 2006-01-02, \"2006-01-02 15:04\" (UTC), RFC 3339, or 24h for a day ago"},
 		&cli.StringFlag{Name: "until", Usage: "only before `TIME`"},
 		&cli.IntFlag{Name: "limit", Usage: "list at most `N`, the oldest", DefaultText: "all"},
 		&cli.BoolFlag{Name: "follow", Usage: "go on with what happens, while the server runs"},
@@ -87,10 +88,10 @@ func auditQuery(c *cli.Context) (q admin.AuditQuery, err error) {
 	return q, nil
 }
 
-// parseMoment reads a time where the person is, or how long ago it is.
+// parseMoment reads a time, in UTC where it has no zone, or how long ago it is. What a list shows is one.
 func parseMoment(text string, now time.Time) (time.Time, bool) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+		if t, err := time.Parse(layout, strings.TrimSuffix(text, " UTC")); err == nil {
 			return t, true
 		}
 	}
@@ -195,7 +196,7 @@ func auditRow(e *admin.AuditEvent) string {
 	if name == "" && e.Outcome == account.UnknownName.String() {
 		name = "(unknown)"
 	}
-	return fmt.Sprintf("%s  %-16s  %-14s  %5d  %-15s  %s", e.Time.Local().Format("2006-01-02 15:04:05"), e.Kind, e.Outcome, e.Count, address, name)
+	return fmt.Sprintf("%s  %-16s  %-14s  %5d  %-15s  %s", e.Time.UTC().Format("2006-01-02 15:04:05 UTC"), e.Kind, e.Outcome, e.Count, address, name)
 }
 
 func (p *program) auditList(c *cli.Context, d admin.Doer) error {

@@ -133,16 +133,23 @@ func TestAuditOldest(t *testing.T) {
 }
 
 func TestParseMoment(t *testing.T) {
-	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.Local)
+	here := time.Local
+	time.Local = time.FixedZone("elsewhere", 5*3600)
+	defer func() { time.Local = here }()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{
 		"24h": now.Add(-24 * time.Hour), "2026-11-20": now.Add(-36 * time.Hour), "2026-11-21 11:30": now.Add(-30 * time.Minute),
-		"2026-11-21T12:00:00Z": time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
+		"2026-11-21 11:30 UTC": now.Add(-30 * time.Minute), "2026-11-21 11:30:15 UTC": now.Add(15*time.Second - 30*time.Minute),
+		"2026-11-21T14:00:00+02:00": now, "2026-11-21T12:00:00Z": time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
 	} {
 		if got, ok := parseMoment(text, now); !ok || !got.Equal(want) {
 			t.Errorf("%s: %v, %v", text, got, ok)
 		}
 	}
-	for _, text := range []string{"", "yesterday", "-1h", "2026-13-01"} {
+	if got, want := moment(now.In(time.Local)), "2026-11-21 12:00 UTC"; got != want {
+		t.Errorf("shown as %s, not %s", got, want)
+	}
+	for _, text := range []string{"", "UTC", "yesterday", "-1h", "2026-13-01"} {
 		if got, ok := parseMoment(text, now); ok {
 			t.Errorf("%q: %v", text, got)
 		}

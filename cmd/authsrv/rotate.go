@@ -55,7 +55,7 @@ func (p *program) keyList(c *cli.Context, d admin.Doer) error {
 	})
 }
 
-const keyHeader = "KIND      STATE    SINCE             ID"
+const keyHeader = "KIND      STATE    SINCE                 ID"
 
 func keyRow(e *keyring.Entry) string {
 	since, id := "-", e.ID
@@ -65,7 +65,7 @@ func keyRow(e *keyring.Entry) string {
 	if id == "" {
 		id = "-"
 	}
-	return strings.TrimRight(fmt.Sprintf("%-8s  %-7s  %-16s  %s  %s", e.Kind, e.State, since, id, keyNote(e)), " ")
+	return strings.TrimRight(fmt.Sprintf("%-8s  %-7s  %-20s  %s  %s", e.Kind, e.State, since, id, keyNote(e)), " ")
 }
 
 // keyNote says of a key why it is there.
