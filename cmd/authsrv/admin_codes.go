@@ -80,6 +80,9 @@ func (p *program) issue(c *cli.Context, d admin.Doer, op string, params any) err
 			command = "authcli --server ADDR reset " + made.Name
 		}
 		fmt.Fprintf(p.stderr, "for one use, until %s, with: %s\n", moment(made.Expires), command)
+		if made.NotTaken != "" {
+			fmt.Fprintf(p.stderr, "no invite is taken as long as registration is %s\n", made.NotTaken)
+		}
 		return nil
 	})
 }

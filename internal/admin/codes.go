@@ -28,6 +28,8 @@ type Code struct {
 	Kind    string    `json:"kind"` // "invite" or "reset"
 	Name    string    `json:"name,omitempty"`
 	Expires time.Time `json:"expires"`
+	// NotTaken is how accounts are registered, for an invite that the server that runs does not take that way: "closed" or "checked".
+	NotTaken string `json:"not_taken,omitempty"`
 }
 
 func (o *Operations) issues() bool { return o.hasKeys() }
@@ -73,7 +75,16 @@ func (o *Operations) userReset(ctx context.Context, p *NamedLife, emit emitter) 
 }
 
 func (o *Operations) inviteCreate(ctx context.Context, p *Life, emit emitter) error {
-	return o.issue(*p, emit, func(life time.Duration) (account.Issued, error) {
+	told := func(result any) error {
+		switch made := result.(*Code); o.Accounts.Registration() {
+		case account.RegistrationClosed:
+			made.NotTaken = "closed"
+		case account.RegistrationChecked:
+			made.NotTaken = "checked"
+		}
+		return emit(result)
+	}
+	return o.issue(*p, told, func(life time.Duration) (account.Issued, error) {
 		return o.Accounts.IssueInvite(ctx, o.identityHash(), life)
 	})
 }
