@@ -14,10 +14,11 @@ import (
 
 const description = `The server's address is HOST:PORT, or HOST:PORT#SHA256:FINGERPRINT to
 trust that identity and no other. Without --server and AUTHCLI_SERVER it
-is the default one: the first that was trusted. Passwords and codes are
-typed at the terminal, or read from standard input with --password-stdin,
-one a line; they are never arguments. Flags that stand before the command
-may also follow it, but no flag follows a NAME.
+is the default one: the first that was trusted, and 127.0.0.1:7022 where
+there is none yet. Passwords and codes are typed at the terminal, or read
+from standard input with --password-stdin, one a line; they are never
+arguments. Flags that stand before the command may also follow it, but no
+flag follows a NAME.
 
 Exit codes: 0 done, 1 refused by the server, 2 usage, 3 no connection,
 or not known whether a change was made, 4 server identity not trusted,
