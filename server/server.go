@@ -69,7 +69,7 @@ const (
 	maxLoginBytes   = 8192
 	maxPartingBytes = 1 << 20 // that are dropped behind what ends a session
 	sweepEvery      = 10 * time.Minute
-	sweepShare      = 0.1 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
+	sweepShare      = 0.03 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
 	defaultLobby    = 1024
 	leastConns      = 16                             // that are worth a start
 	maxRefusals     = 64                             // at once

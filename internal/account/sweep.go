@@ -56,8 +56,8 @@ func (s *Service) remove(ctx context.Context, entries []kv.Entry) error {
 }
 
 // Sweep removes sessions and devices that are dead, throttle records that have decayed and codes that have expired, and returns how many. They
-// have no effect any more: Sweep only makes room. It looks for them in no more than a share of the time, and rests from that; what it finds it
-// removes without a rest, as fast as it comes up. A damaged record stays, and is the error in the end.
+// have no effect any more: Sweep only makes room. It looks at what is alive in no more than a share of the time, and rests from that, but not from
+// what is dead, which it removes as fast as it comes up. A damaged record stays, and is the error in the end.
 func (s *Service) Sweep(ctx context.Context, share float64) (removed int, err error) {
 	for _, space := range []struct {
 		prefix byte
@@ -106,7 +106,8 @@ func (s *Service) sweepSpace(ctx context.Context, share float64, prefix byte, de
 			}
 		}
 		start = append(entries[len(entries)-1].Key, 0)
-		rest := time.NewTimer(time.Duration(float64(looked) * (1/share - 1)))
+		alive := float64(len(entries)-len(batch)) / float64(len(entries))
+		rest := time.NewTimer(time.Duration(float64(looked) * alive * (1/share - 1)))
 		select {
 		case <-rest.C:
 		case <-ctx.Done():
