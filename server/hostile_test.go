@@ -303,22 +303,26 @@ func TestLastWordsAreHeard(t *testing.T) {
 	srv := authtest.New(t, authtest.Options{})
 	alice := enroll(t, srv, "alice")
 	address := tcp(t, srv)
-	for _, last := range []wire.Type{wire.TypeLogout, wire.TypeWelcome} { // the second one is none of a client's
+	for _, end := range []string{"a logout", "a message that is none of a client's", "what is no frame"} {
 		p := greet(t, dialTCP(t, address))
 		p.login(alice)
 		const n = 3000 // more than the server reads at once
-		queue := func(m wire.Plain) {
-			if err := p.conn.QueueMessage(m.AppendTo(nil)); err != nil {
-				t.Fatal(err)
+		ask := func() {
+			for id := range uint32(n) {
+				p.queue(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1})
 			}
 		}
-		for id := range uint32(n) {
-			queue(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1})
+		ask()
+		switch end {
+		case "a logout":
+			p.queue(wire.Plain{Type: wire.TypeLogout, ID: 1})
+		case "what is no frame":
+			p.conn.Flush()
+			p.raw.Write(make([]byte, wire.FrameHeaderSize))
+		default:
+			p.queue(wire.Plain{Type: wire.TypeWelcome, ID: 1})
 		}
-		queue(wire.Plain{Type: last, ID: n + 1})
-		for id := range uint32(n) {
-			queue(wire.Plain{Type: wire.TypeWhoAmI, ID: id + 1})
-		}
+		ask()
 		if err := errors.Join(p.conn.Flush(), p.raw.(*net.TCPConn).CloseWrite()); err != nil {
 			t.Fatal(err)
 		}
@@ -327,14 +331,22 @@ func TestLastWordsAreHeard(t *testing.T) {
 		}
 		for id := range uint32(n) {
 			if got, err := wire.RequestID(p.expect(wire.TypeAccount)); got != id+1 || err != nil {
-				t.Fatalf("%v: answer %d, %v, want %d", last, got, err, id+1)
+				t.Fatalf("%s: answer %d, %v, want %d", end, got, err, id+1)
 			}
 		}
-		if last == wire.TypeLogout {
+		if end == "a logout" {
 			p.expect(wire.TypeDone)
 			p.expect(wire.TypeGoodbye)
 		}
 		p.expectClosed()
+	}
+}
+
+// queue keeps a message until those behind it are sent.
+func (p *peer) queue(m message) {
+	p.t.Helper()
+	if err := p.conn.QueueMessage(m.AppendTo(nil)); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

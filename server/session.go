@@ -33,7 +33,7 @@ type session struct {
 	login   *account.Session // in Ready
 	goodbye wire.Code        // why a handler ends the connection
 	wait    bool             // answers wait for those to the requests that were read with theirs
-	parting bool             // the server ends it, and its peer is to hear what was said last
+	lost    bool             // the peer has closed, or can't be reached
 
 	frames, starts, denied, bytes int  // counted up to their limits
 	judged                        bool // it was of use, or was held against its network
@@ -137,7 +137,7 @@ func (ss *session) close() {
 	if ss.conn != nil {
 		ss.flush()
 	}
-	if ss.parting {
+	if ss.login != nil && !ss.lost { // the server ends it
 		ss.linger(maxPartingBytes)
 	}
 	ss.dismiss()
@@ -315,7 +315,6 @@ func (ss *session) violation(what string, in state, e event) {
 	level := slog.LevelDebug
 	if in == ready {
 		level = slog.LevelInfo
-		ss.parting = true // for the answers before it
 	}
 	ss.log(level, what, "state", in.String(), "message", e.Type.String())
 }
@@ -380,6 +379,7 @@ func (ss *session) write(m message) bool {
 	}
 	clear(*buf) // tokens and resume keys have been in it
 	if err != nil {
+		ss.lost = true
 		ss.log(slog.LevelDebug, "write failed", "error", err)
 	}
 	return err == nil
@@ -397,7 +397,7 @@ func (ss *session) flush() {
 // end tells a peer that is logged in goodbye.
 func (ss *session) end(code wire.Code) bool {
 	ss.log(slog.LevelDebug, "goodbye", "reason", code.Name())
-	ss.parting = ss.write(wire.Goodbye{Code: code})
+	ss.write(wire.Goodbye{Code: code})
 	return false
 }
 
@@ -429,6 +429,7 @@ func (ss *session) next() []byte {
 	} else if ss.state == ready && errors.Is(err, noiseconn.ErrRecordLimit) {
 		ss.end(wire.CodeLimit)
 	} else {
+		ss.lost = !errors.Is(err, wire.ErrFrameSize) && !errors.Is(err, noiseconn.ErrRecord)
 		ss.log(slog.LevelDebug, "disconnect", "state", ss.state.String(), "error", err)
 		ss.judge(err)
 	}
