@@ -215,10 +215,15 @@ func (c *Client) staticKey(device *[32]byte) (noiseconn.StaticKey, error) {
 	return noiseconn.NewStaticKey(c.c.Rand)
 }
 
+// write sends a message, unless ctx has ended.
 func (c *Client) write(ctx context.Context, plaintext []byte) error {
 	if err := ended(ctx); err != nil {
 		return err
 	}
+	return c.transmit(ctx, plaintext)
+}
+
+func (c *Client) transmit(ctx context.Context, plaintext []byte) error {
 	return within(ctx, c.raw.SetDeadline, func() error { return c.conn.WriteMessage(plaintext) })
 }
 
@@ -228,7 +233,7 @@ func (c *Client) last(ctx context.Context, plaintext []byte, want wire.Type) ([]
 	if err := ended(ctx); err != nil {
 		return nil, err
 	}
-	if err := within(ctx, c.raw.SetDeadline, func() error { return c.conn.WriteMessage(plaintext) }); err != nil {
+	if err := c.transmit(ctx, plaintext); err != nil {
 		return nil, lost(err)
 	}
 	b, err := c.read(ctx, want)

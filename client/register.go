@@ -154,13 +154,16 @@ func lost(err error) error {
 type unknownError struct{ cause error }
 
 func (e *unknownError) Error() string {
+	reason := "the connection was lost"
 	switch {
 	case errors.Is(e.cause, context.Canceled):
-		return fmt.Sprintf("interrupted, and %v", ErrOutcomeUnknown)
+		reason = "interrupted"
 	case errors.Is(e.cause, context.DeadlineExceeded), errors.Is(e.cause, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("there was no answer in time, and %v", ErrOutcomeUnknown)
+		reason = "there was no answer in time"
+	case errors.Is(e.cause, ErrProtocol):
+		reason = ErrProtocol.Error()
 	}
-	return fmt.Sprintf("the connection was lost, and %v: %v", ErrOutcomeUnknown, e.cause)
+	return fmt.Sprintf("%s, and %v", reason, ErrOutcomeUnknown)
 }
 
 // Unwrap returns ErrOutcomeUnknown, and the cause.

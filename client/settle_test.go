@@ -88,6 +88,9 @@ func TestLostAnswers(t *testing.T) {
 			if errors.Is(err, client.ErrOutcomeUnknown) != (c.want == client.ErrOutcomeUnknown) {
 				t.Errorf("%v: is the outcome known?", err)
 			}
+			if text := "the connection was lost, and it is not known whether the change was made"; c.want == client.ErrOutcomeUnknown && err.Error() != text {
+				t.Errorf("%q, want %q", err, text)
+			}
 		}
 		works := func(t *testing.T, srv *authtest.Server, word string, want bool) {
 			t.Helper()

@@ -139,11 +139,8 @@ func explain(ctx context.Context, address string, err error) *failure {
 		if !errors.Is(err, known.err) {
 			continue
 		}
-		switch known.err {
-		case client.ErrConnection:
+		if known.err == client.ErrConnection {
 			message = fmt.Sprintf("no connection to %s: %s", address, connectionText(err))
-		case client.ErrOutcomeUnknown:
-			message = unknownText(err)
 		}
 		return fail(known.exit, known.code, "%s", message)
 	}
@@ -179,39 +176,12 @@ func explainCurrent(err error) error {
 	return f
 }
 
-// unsureError is a change whose outcome may not be known, and how a person finds out then.
-type unsureError struct {
-	error
-	how string
-}
-
-func (e *unsureError) Unwrap() error { return e.error }
-
 // unsure adds to an error how to find out what came of a change, in case that is not known.
 func unsure(err error, format string, args ...any) error {
 	if !errors.Is(err, client.ErrOutcomeUnknown) {
 		return err
 	}
-	return &unsureError{err, fmt.Sprintf(format, args...)}
-}
-
-// unknownText is what was in the way of an answer, what that leaves open, and how to find out.
-func unknownText(err error) string {
-	reason := "the connection was lost"
-	switch {
-	case errors.Is(err, context.Canceled):
-		reason = "interrupted"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		reason = "there was no answer in time"
-	case errors.Is(err, client.ErrProtocol):
-		reason = client.ErrProtocol.Error()
-	}
-	text := fmt.Sprintf("%s, and %s", reason, client.ErrOutcomeUnknown)
-	var e *unsureError
-	if errors.As(err, &e) {
-		text += "; " + e.how
-	}
-	return text
+	return fmt.Errorf("%w; %s", err, fmt.Sprintf(format, args...))
 }
 
 // goodbyeExit tells a connection that was ended from a session that was.

@@ -129,11 +129,7 @@ func (r *request) held() (store.Session, error) {
 }
 
 func (r *request) notLoggedIn() error {
-	known, err := r.store.Default()
-	if err != nil {
-		return err
-	}
-	return local("not-logged-in", "not logged in at %s: %s login NAME", r.address, r.authcli(cmp.Or(known, fallbackServer)))
+	return local("not-logged-in", "not logged in at %s: %s login NAME", r.address, r.again())
 }
 
 // again is how the next command begins that goes to the same server.
