@@ -93,11 +93,7 @@ func (p *program) checkPlace(c *cli.Context, f folder, file string) error {
 	if err != nil {
 		return err
 	}
-	chosen := c.String("config")
-	if chosen == "" {
-		chosen = os.Getenv("AUTHSRV_CONFIG")
-	}
-	if err := f.checkBackup(file, chosen, passphrases); err != nil {
+	if err := f.checkBackup(file, chosenName(c), passphrases); err != nil {
 		return err
 	}
 	return explainBackup(file, backup.CheckPlace(file, c.Bool("replace")))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,12 +124,14 @@ func (f *configFile) checkKeys() error {
 	return nil
 }
 
-// chosenFile reads the file of --config or AUTHSRV_CONFIG; nil is none.
+// chosenName is the file of --config or AUTHSRV_CONFIG; "" is none.
+func chosenName(c *cli.Context) string {
+	return cmp.Or(c.String("config"), os.Getenv("AUTHSRV_CONFIG"))
+}
+
+// chosenFile reads that file; nil is none.
 func chosenFile(c *cli.Context) (*configFile, error) {
-	name := c.String("config")
-	if name == "" {
-		name = os.Getenv("AUTHSRV_CONFIG")
-	}
+	name := chosenName(c)
 	if name == "" {
 		return nil, nil
 	}

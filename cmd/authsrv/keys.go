@@ -40,17 +40,12 @@ func (p *program) openKeys(c *cli.Context, f folder) (*keyfile.Keys, error) {
 	return k, err
 }
 
-// openKeysAs is openKeys for a folder that was unpacked for a moment: errors call its key file by the name that the operator knows.
-func (p *program) openKeysAs(c *cli.Context, f folder, name string) (*keyfile.Keys, error) {
-	k, _, err := p.openKeyFileAs(c, f, name)
-	return k, err
-}
-
 // openKeyFile is openKeys for who has to write the file again, and so needs the passphrase too.
 func (p *program) openKeyFile(c *cli.Context, f folder) (*keyfile.Keys, []byte, error) {
 	return p.openKeyFileAs(c, f, f.keys())
 }
 
+// openKeyFileAs is openKeyFile for a folder that was unpacked for a moment: errors call its key file by the name that the operator knows.
 func (p *program) openKeyFileAs(c *cli.Context, f folder, name string) (*keyfile.Keys, []byte, error) {
 	passphrase, err := p.passphraseOf(c, f)
 	if err != nil {

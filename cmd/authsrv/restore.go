@@ -100,7 +100,7 @@ func (p *program) settle(ctx context.Context, c *cli.Context, f folder, staged *
 			return err
 		}
 	}
-	keys, err := p.openKeysAs(c, folder(staged.Dir()), name)
+	keys, _, err := p.openKeyFileAs(c, folder(staged.Dir()), name)
 	if err != nil {
 		return err
 	}
