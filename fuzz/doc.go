@@ -7,7 +7,7 @@
 // runs all of them, and fails on a target without any.
 //
 //	go test ./fuzz -list Fuzz
-//	go test ./fuzz -run '^$' -fuzz '^FuzzFrame$' -fuzztime 1m
+//	go test ./fuzz -run '^$' -fuzz '^FuzzFrame$' -fuzztime 100000x
 //
 // In testdata/fuzz are inputs that fuzzing found to be of interest, from which it goes on. One that fails is kept there by the go command,
 // and is a seed from then on.
