@@ -19,10 +19,7 @@ const (
 	versionSize = 8
 )
 
-var (
-	metaKey    = []byte{tagMeta}
-	besideMeta = []byte{tagMeta, 0} // where nothing is
-)
+var metaKey = []byte{tagMeta}
 
 // meta is rewritten by every commit, in its batch, and once when the store is opened.
 type meta struct {

@@ -29,42 +29,28 @@ func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 // load returns a copy of what pebble holds for a key in its form; nil: nothing.
 //
 // Callers ask for names, and who measures the answer should not learn whether one is there. So it is not pebble's Get, which
-// stops at the first level that has the key, but an iterator, which looks at all of them; one key that is there and one that is not
-// are read each time, the other one beside the record meta; and where the key is not there, the value of its neighbour is read, for the blocks
-// and the bytes that the key's own would have been.
+// stops at the first level that has the key, but an iterator, which looks at all of them; and where the key is not there, its
+// neighbour is read, for the blocks and the bytes that the key's own would have been.
 func (s *Store) load(key []byte) ([]byte, error) {
 	it, err := s.db.NewIter(nil)
 	if err != nil {
 		return nil, s.explain("get", err)
 	}
 	defer it.Close()
-	stored, err := loadAt(it, key, prefixEnd(key[:min(len(key), neighbours)]))
-	if err == nil {
-		other := metaKey
-		if stored != nil {
-			other = besideMeta
-		}
-		_, err = loadAt(it, other, append(bytes.Clone(other), 0))
+	if it.SeekGEWithLimit(key, prefixEnd(key[:min(len(key), neighbours)])) != pebble.IterValid {
+		return nil, s.explain("get", it.Error())
 	}
-	return stored, s.explain("get", err)
+	value, err := it.ValueAndErr()
+	stored := append([]byte{}, value...)
+	if err != nil || !bytes.Equal(it.Key(), key) {
+		return nil, s.explain("get", err)
+	}
+	return stored, nil
 }
 
 // neighbours is how much of a stored key one has to share with another to be read in its place: among keys that are hashes, behind the two bytes of
 // their spaces, one of 256. Whatever was deleted of these is passed, and nothing else.
 const neighbours = 3
-
-// loadAt is load by an iterator. It reads the first key from the one asked for on and before limit.
-func loadAt(it *pebble.Iterator, key, limit []byte) ([]byte, error) {
-	if it.SeekGEWithLimit(key, limit) != pebble.IterValid {
-		return nil, it.Error()
-	}
-	value, err := it.ValueAndErr()
-	stored := append([]byte{}, value...)
-	if err != nil || !bytes.Equal(it.Key(), key) {
-		return nil, err
-	}
-	return stored, nil
-}
 
 // Scan implements kv.Engine.
 func (s *Store) Scan(ctx context.Context, prefix, start []byte, limit int) ([]kv.Entry, kv.Version, error) {
