@@ -188,7 +188,7 @@ func (f folder) makeCheckpoint(ctx context.Context) (*admin.Checkpoint, error) {
 }
 
 func (f folder) checkpointStopped(ctx context.Context) (*admin.Checkpoint, error) {
-	if _, err := os.Stat(f.database()); errors.Is(err, fs.ErrNotExist) {
+	if !f.hasDatabase() {
 		return nil, fail(exitLocal, "there is no database in %s: the server has never run", f)
 	}
 	unlock, err := f.lock()

@@ -74,6 +74,12 @@ func (f folder) inspect() (hasKeys bool, err error) {
 	return false, fail(exitLocal, "%s is not a data folder: it holds %q, and no key file", f, foreign)
 }
 
+// hasDatabase says whether a server has run in the folder.
+func (f folder) hasDatabase() bool {
+	_, err := os.Lstat(f.database())
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // create makes the folder, durably, or closes one that is there to others.
 func (f folder) create() error {
 	var made []string // what is missing on the way, from below

@@ -100,8 +100,7 @@ func (p *program) run(c *cli.Context) error {
 	signal.Notify(r.hangups, syscall.SIGHUP)
 	defer signal.Stop(r.hangups)
 	f := k.folder
-	hasKeys, err := f.inspect()
-	if err != nil {
+	if _, err := f.inspect(); err != nil {
 		return err
 	}
 	if r.files = openFiles(); r.files >= 0 { // before the store is opened, which fails for good where there are too few
@@ -113,7 +112,7 @@ func (p *program) run(c *cli.Context) error {
 		return err
 	}
 	defer r.unbind()
-	if !hasKeys { // a folder is made for a server that can serve; where there is one, clients are not to wait until it is opened
+	if !f.hasDatabase() { // one is made for a server that can serve; where there is one, clients are not to wait until it is opened
 		if err := r.bindHTTP(c.Context); err != nil {
 			return err
 		}
