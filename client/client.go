@@ -35,7 +35,7 @@ const (
 type Config struct {
 	// Store is what the client remembers between runs: pins, device keys, sessions. Nil: a new store.Memory.
 	Store *store.Store
-	// Identity is a fingerprint that a person has accepted. An address that carries one needs none here.
+	// Identity is a fingerprint that a person has accepted. An address that carries one needs none here, and another one is refused.
 	Identity string
 	// AcceptNew trusts a server that nothing is known of, at first use. Meant for scripts.
 	AcceptNew bool
@@ -70,6 +70,12 @@ type Client struct {
 
 // Dial connects to HOST:PORT or HOST:PORT#FINGERPRINT, and judges the server's identity. Nothing
 // of the user's is sent: with an error that speaks of the identity, the connection is closed already.
+//
+// A server waits a few seconds for what is wanted of it, and holds it against the network of who dials and wants nothing, however honest: after
+// some of these it answers ErrOverloaded or nothing for a while. So have the name and the password before you dial.
+//
+// A fingerprint in the address, or an Identity, is that of one identity: when the server has moved on to the successor that it
+// announced, only a client that is given neither follows, by what its store remembers.
 func Dial(ctx context.Context, address string, config *Config) (*Client, error) {
 	c := &Client{}
 	if config != nil {
@@ -92,11 +98,14 @@ func Dial(ctx context.Context, address string, config *Config) (*Client, error) 
 		return nil, err
 	}
 	c.vouched = c.pin != ""
-	if c.pin == "" && c.c.Identity != "" {
-		c.pin = c.c.Identity
-		if err := noiseconn.CheckFingerprint(c.pin); err != nil {
+	if given := c.c.Identity; given != "" {
+		if err := noiseconn.CheckFingerprint(given); err != nil {
 			return nil, err
 		}
+		if c.vouched && c.pin != given {
+			return nil, fmt.Errorf("the address is for %s, and the identity to accept is %s", c.pin, given)
+		}
+		c.pin = given
 	}
 	if err := c.shake(ctx); err != nil {
 		return nil, err

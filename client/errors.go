@@ -53,6 +53,7 @@ var (
 	ErrDowngrade        = errors.New("the server offers less than it did before")
 	ErrPasswordUnsent   = errors.New("this server does not take passwords to judge: register without sending yours")
 	ErrOutcomeUnknown   = errors.New("it is not known whether the change was made")
+	ErrNotRemembered    = errors.New("the server has done it, but it could not be remembered here")
 	ErrCertificate      = noiseconn.ErrCertificate
 )
 
@@ -60,7 +61,7 @@ var (
 type Error struct {
 	Code       Code
 	Rule       Rule          // with ErrNameInvalid and ErrPasswordPolicy; or 0
-	RetryAfter time.Duration // until another attempt can succeed; 0: at once
+	RetryAfter time.Duration // until another attempt can succeed; 0: at once or, with ErrOverloaded, the server does not say
 	Pinned     bool          // the server's identity was confirmed before
 }
 
@@ -129,8 +130,8 @@ func (e *UnknownServerError) Error() string {
 	return fmt.Sprintf("the server at %s is not known; its fingerprint is %s", e.Address, e.Fingerprint)
 }
 
-// An IdentityChangedError says that the server is not who it was, or who it was said to be.
-// Nothing of the user's was sent.
+// An IdentityChangedError says that the server is not who it was, or who it was said to be. Nothing of the user's was sent. Where
+// KnownAt is set, and a person is sure that it is right so, [store.Store.RemoveServer] of that address forgets the one that is known.
 type IdentityChangedError struct {
 	Address, Known, Got string // the latter two are fingerprints
 	KnownAt             string // the address at which the store has the known one; "" if it was given to Dial
@@ -144,15 +145,29 @@ func (e *IdentityChangedError) Error() string {
 	return fmt.Sprintf("the identity of the server at %s has changed: known is %s, but it showed %s", e.Address, e.Known, e.Got)
 }
 
-// A GoodbyeError says that the server ended the connection. It matches its Code.
+// A GoodbyeError says that the server ended the connection. It is an ErrConnection, and matches its Code: whether the session has ended
+// with the connection, [Client.Resume] tells.
 type GoodbyeError struct {
 	Code Code
 }
 
 func (e *GoodbyeError) Error() string { return "the server ended the connection: " + e.Code.Error() }
 
-// Unwrap returns the code.
-func (e *GoodbyeError) Unwrap() error { return e.Code }
+// Unwrap returns ErrConnection, and the code.
+func (e *GoodbyeError) Unwrap() []error { return []error{ErrConnection, e.Code} }
+
+// LoginNeeded says of an error of Resume that there is no session to resume, or none any more: what helps is to log in.
+func LoginNeeded(err error) bool {
+	return errors.Is(err, ErrNotLoggedIn) || errors.Is(err, ErrSessionExpired) || errors.Is(err, ErrSessionRevoked) || errors.Is(err, ErrSessionMalformed)
+}
+
+// remembered marks an error of the store behind what the server has done already.
+func remembered(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrNotRemembered, err)
+}
 
 // strangerError is what answered a connection, and did not shake hands as a server does.
 type strangerError struct {

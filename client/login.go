@@ -14,12 +14,12 @@ import (
 
 // LoginOptions are what Login can be asked for beyond a name and a password.
 type LoginOptions struct {
-	// Lifetime is how long the session is to live; 0: the server's default. The server may shorten it.
+	// Lifetime is how long the session is to live, in seconds, rounded up; 0: the server's default. The server may shorten it.
 	Lifetime time.Duration
 }
 
 // Login proves the password, and remembers the session in the store. The server learns nothing that could be used again, and
-// has to prove that it knows the account; then it is pinned.
+// has to prove that it knows the account; then it is pinned. A session that the store does not take is ended again.
 //
 // A login that was answered is returned, even where ctx has ended meanwhile. Where it ends, or the connection is lost, between the
 // proof and the answer, the server may have begun a session that nobody holds: it ends in its time, or by LogoutAll.
@@ -46,7 +46,10 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 		Purpose: wire.PurposeLogin, Method: wire.MethodPassword, Offered: []byte{byte(wire.MethodPassword)}, Name: []byte(name),
 	}
 	if options != nil {
-		start.Lifetime = uint32(min(max(options.Lifetime, 0), 1<<31*time.Second) / time.Second)
+		if options.Lifetime < 0 {
+			return nil, fmt.Errorf("no session lives for %v", options.Lifetime)
+		}
+		start.Lifetime = uint32((min(options.Lifetime, 1<<31*time.Second) + time.Second - 1) / time.Second)
 	}
 	memory, known, err := c.c.Store.Account(c.hello.RealmID, name)
 	if err != nil {
@@ -85,13 +88,20 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 	if !key.VerifyConfirm(sum, proof.Proof, welcome.Confirm) || string(welcome.Name) != name || len(welcome.Token) == 0 {
 		return nil, ErrNotConfirmed
 	}
-	if err := c.confirm(); err != nil {
+	err = c.confirm()
+	if err == nil {
+		err = c.keep(name, challenge.KDF, challenge.Salt)
+	}
+	s := c.enter(&welcome)
+	if err == nil {
+		err = c.c.Store.PutSession(s.record(store.Token(welcome.Token), [32]byte(welcome.ResumeKey)))
+	}
+	if err != nil {
+		s.abandon(ctx)
+		c.used = false
 		return nil, err
 	}
-	if err := c.keep(name, challenge.KDF, challenge.Salt); err != nil {
-		return nil, err
-	}
-	return c.enter(&welcome, store.Token(welcome.Token), [32]byte(welcome.ResumeKey))
+	return s, nil
 }
 
 func deviceKey(a *store.Account, known bool) *[32]byte {
@@ -140,8 +150,9 @@ func (c *Client) keep(name string, kdf wire.KDF, salt [16]byte) error {
 	})
 }
 
-// Resume logs in with the session that the store holds for this server. ErrNotLoggedIn says that it holds none.
-// A session that the server says has ended is forgotten.
+// Resume logs in with the session that the store holds for this server. ErrNotLoggedIn says that it holds none, and LoginNeeded whether
+// that or another error means that a password is needed. A session that the server says has ended is forgotten. What is to be
+// remembered of one that goes on is nothing that a store must take now: one that is full, or read-only, does not stand in its way.
 func (c *Client) Resume(ctx context.Context) (*Session, error) {
 	ctx, end, err := c.begin(ctx)
 	if err != nil {
@@ -160,9 +171,7 @@ func (c *Client) Resume(ctx context.Context) (*Session, error) {
 		return s, nil
 	}
 	if errors.Is(err, ErrSessionExpired) || errors.Is(err, ErrSessionRevoked) || errors.Is(err, ErrSessionMalformed) {
-		if _, err := c.c.Store.RemoveSession(c.address, saved.SessionID); err != nil {
-			return nil, err
-		}
+		c.c.Store.RemoveSession(c.address, saved.SessionID) // one that stays is refused again
 	}
 	return nil, c.fail(err)
 }
@@ -199,8 +208,11 @@ func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, er
 		string(welcome.Name) != saved.Name || welcome.SessionID != saved.SessionID || welcome.AccountID != saved.AccountID {
 		return nil, ErrNotConfirmed
 	}
-	if err := c.confirm(); err != nil {
+	var changed *IdentityChangedError
+	if err := c.confirm(); errors.As(err, &changed) {
 		return nil, err
 	}
-	return c.enter(&welcome, saved.Token, saved.ResumeKey)
+	s := c.enter(&welcome)
+	c.c.Store.ReplaceSession(s.id, s.record(saved.Token, saved.ResumeKey))
+	return s, nil
 }

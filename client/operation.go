@@ -112,18 +112,20 @@ func (s *Session) ChangePassword(ctx context.Context, current, next string) erro
 		if err := s.client.settle(ctx, s.name, next, err); err != nil {
 			return err
 		}
-		return s.forget() // what takes its place was in the answer
+		return remembered(s.forget()) // what takes its place was in the answer
 	}
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
+	before := s.id
 	s.id, s.expires = changed.SessionID, time.Unix(int64(changed.Expires), 0)
 	s.mu.Unlock()
-	if err := s.save(store.Token(changed.Token), changed.ResumeKey); err != nil {
-		return err
+	kept := s.client.keep(s.name, ch.NewKDF, ch.Salt)
+	if _, err := s.client.c.Store.ReplaceSession(before, s.record(store.Token(changed.Token), changed.ResumeKey)); err != nil {
+		return remembered(err)
 	}
-	return s.client.keep(s.name, ch.NewKDF, ch.Salt)
+	return remembered(kept)
 }
 
 // Delete removes the account for good, and all that is of it. The connection ends. If that was lost before the answer came, and
@@ -136,10 +138,11 @@ func (s *Session) Delete(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.c.Store.RemoveAccount(s.client.hello.RealmID, s.name); err != nil {
-		return err
+	_, removed := s.client.c.Store.RemoveAccount(s.client.hello.RealmID, s.name)
+	if err := s.forget(); err != nil {
+		return remembered(err)
 	}
-	return s.forget()
+	return remembered(removed)
 }
 
 // LogoutAll ends all sessions of the account, this one too. The connection ends.
@@ -147,7 +150,7 @@ func (s *Session) LogoutAll(ctx context.Context, password string) error {
 	if err := s.prove(ctx, wire.TypeRevokeAll, password); err != nil {
 		return err
 	}
-	return s.forget()
+	return remembered(s.forget())
 }
 
 // prove makes a request that holds nothing but a proof.

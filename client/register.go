@@ -49,7 +49,7 @@ func (c *Client) Register(ctx context.Context, name, password string, options *R
 	if err != nil {
 		return c.fail(err)
 	}
-	return c.confirm()
+	return remembered(c.confirm())
 }
 
 // params begins a registration, and returns what the record is to be made with.
@@ -139,12 +139,10 @@ func (c *Client) finishRegister(ctx context.Context, plaintext []byte, confirmed
 	return nil
 }
 
-// lost marks an error that came in the place of the answer to the last message of a change, unless it is an answer too: a
-// refusal, or a goodbye.
+// lost marks an error that came in the place of the answer to the last message of a change, unless it is an answer too: a refusal.
 func lost(err error) error {
 	var refused *Error
-	var goodbye *GoodbyeError
-	if err == nil || errors.As(err, &refused) || errors.As(err, &goodbye) {
+	if err == nil || errors.As(err, &refused) {
 		return err
 	}
 	return &unknownError{err}

@@ -37,7 +37,7 @@ func ParseCode(text string) (CodeText, error) { return credential.ParseCode(text
 // openCode judges a code for the server at hand, which it vouches for, and returns its key.
 func (c *Client) openCode(code *CodeText, kind credential.CodeKind) (*credential.Key, error) {
 	if code.Kind != kind {
-		return nil, fmt.Errorf("%w: it is for a %v", ErrCodeKind, code.Kind)
+		return nil, fmt.Errorf("%w, but for this: %v", ErrCodeKind, code.Kind)
 	}
 	if sha256.Sum256(c.hello.Identity[:]) != code.Server {
 		return nil, ErrCodeServer
@@ -69,7 +69,7 @@ func (c *Client) Reset(ctx context.Context, name string, code CodeText, password
 	if err != nil {
 		return c.fail(err)
 	}
-	return c.confirm()
+	return remembered(c.confirm())
 }
 
 func (c *Client) reset(ctx context.Context, name string, code *CodeText, password []byte) error {

@@ -41,26 +41,23 @@ type call struct {
 }
 
 // enter makes the connection a Session's, and starts the goroutine that reads from it. It ends with the connection.
-func (c *Client) enter(w *wire.Welcome, token store.Token, resumeKey [32]byte) (*Session, error) {
+func (c *Client) enter(w *wire.Welcome) *Session {
 	s := &Session{
 		client: c, name: string(w.Name), accountID: w.AccountID, id: w.SessionID,
 		expires: time.Unix(int64(w.Expires), 0), done: make(chan struct{}),
 	}
-	if err := s.save(token, resumeKey); err != nil {
-		return nil, err
-	}
 	c.used = true
 	go s.readAll()
-	return s, nil
+	return s
 }
 
-// save remembers the session in the store.
-func (s *Session) save(token store.Token, resumeKey [32]byte) error {
+// record is what the store is to remember of the session.
+func (s *Session) record(token store.Token, resumeKey [32]byte) store.Session {
 	c := s.client
-	return c.c.Store.PutSession(store.Session{
+	return store.Session{
 		Address: c.address, Name: s.name, RealmID: c.hello.RealmID, Identity: c.hello.Identity,
 		Token: store.Token(string(token)), ResumeKey: resumeKey, SessionID: s.id, AccountID: s.accountID, Expires: s.expires,
-	})
+	}
 }
 
 // Name returns the account's name.
@@ -342,7 +339,7 @@ func (s *Session) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 }
 
 // Logout ends the session, forgets it, and closes the connection. It is no change in the sense of ErrOutcomeUnknown: where its answer
-// does not come, it is an ErrConnection, the session is still remembered, and a later Logout does what this one may have left.
+// does not come, it is an ErrConnection, the session is still remembered, and to resume it and log out once more does what this may have left.
 func (s *Session) Logout(ctx context.Context) error {
 	b, err := s.plain(ctx, wire.TypeLogout, wire.TypeDone)
 	if err == nil {
@@ -353,7 +350,7 @@ func (s *Session) Logout(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrSessionRevoked) && !errors.Is(err, ErrSessionExpired) {
 		return err
 	}
-	return s.forget()
+	return remembered(s.forget())
 }
 
 // forget removes the session from the store and closes the connection.

@@ -152,7 +152,7 @@ func TestGoodbyes(t *testing.T) {
 		})
 		_, err := s.WhoAmI(t.Context())
 		var goodbye *client.GoodbyeError
-		if !errors.As(err, &goodbye) || !errors.Is(err, code) || err.Error() == "" {
+		if !errors.As(err, &goodbye) || !errors.Is(err, code) || !errors.Is(err, client.ErrConnection) || err.Error() == "" {
 			t.Errorf("WhoAmI: %v, want %v", err, code.Name())
 		}
 		<-s.Done()

@@ -9,7 +9,7 @@ import (
 	"github.com/authsrv/authsrv/client/store"
 )
 
-// partingTime is how long the session of settle may take to end: also where the context of the change ends just then.
+// partingTime is how long a session that is abandoned may take to end: also where the context ends just then.
 const partingTime = time.Second
 
 // settle finds out, by logging in with the password that a lost change was to set, whether it was made. Nil says that
@@ -27,15 +27,20 @@ func (c *Client) settle(ctx context.Context, name, password string, lost error) 
 	var refused *Error
 	switch {
 	case err == nil:
-		parting, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingTime) // or nobody would hold the session
-		defer cancel()
-		s.Logout(parting)
-		s.Close()
+		s.abandon(ctx)
 		return nil
 	case errors.As(err, &refused) && refused.Code == ErrDenied && refused.RetryAfter == 0:
 		return errNotMade
 	}
 	return lost
+}
+
+// abandon ends a session that nobody would hold.
+func (s *Session) abandon(ctx context.Context) {
+	parting, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingTime)
+	defer cancel()
+	s.Logout(parting)
+	s.Close()
 }
 
 // alive says whether the session is still good, which a second connection finds out by resuming it: whatever would have ended

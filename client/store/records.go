@@ -31,7 +31,8 @@ func (s *Store) ServerByRealm(realmID [16]byte) (found Server, ok bool, err erro
 
 // PutServer remembers what was learned of a server. What is confirmed counts for the realm, at all of its addresses:
 //
-//   - Epoch, Version, Suite and ServerTime only go up; a lower value leaves the higher one.
+//   - Epoch, Version, Suite and ServerTime only go up; a lower value leaves the higher one, and so does a time that is less
+//     than an hour later: it is a bound on clocks that are wrong by more, and not worth a write at each login.
 //   - Another identity than the pinned one (or another realm, at a known address) is an ErrIdentityChanged, unless it is
 //     confirmed and the successor that the pinned one committed to; then it takes the place of the old one everywhere.
 //   - What is not confirmed never changes what is.
@@ -80,7 +81,9 @@ func confirm(c *contents[Server], server *Server) {
 			server.Epoch = max(server.Epoch, e.Epoch)
 			server.Version = max(server.Version, e.Version)
 			server.Suite = max(server.Suite, e.Suite)
-			server.ServerTime = latest(server.ServerTime, e.ServerTime)
+			if server.ServerTime.Before(e.ServerTime.Add(timeStep)) {
+				server.ServerTime = e.ServerTime
+			}
 		}
 	}
 	for _, e := range realm {
@@ -90,12 +93,8 @@ func confirm(c *contents[Server], server *Server) {
 	}
 }
 
-func latest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
+// timeStep is by how much a server's time has to be later than the one that is remembered, to take its place.
+const timeStep = time.Hour
 
 // RemoveServer forgets a server, the session held there, and the default if it was that, and reports whether it was known. If
 // nothing confirmed is left of its realm, it forgets the realm's accounts too: whoever is next to claim the realm gets other device
@@ -182,6 +181,22 @@ func (s *Store) Session(address string) (Session, bool, error) {
 // PutSession remembers a session, in the place of the one that was held at its address.
 func (s *Store) PutSession(session Session) error {
 	return put(s, &sessionKind, session)
+}
+
+// ReplaceSession puts a session in the place of the one with this id, and reports whether that was held at its address:
+// another process may have logged in since.
+func (s *Store) ReplaceSession(sessionID [16]byte, session Session) (replaced bool, err error) {
+	if err := session.check(); err != nil {
+		return false, err
+	}
+	err = update(s, &sessionKind, func(c *contents[Session]) error {
+		i, found := slices.BinarySearchFunc(c.entries, session, sessionKind.compare)
+		if replaced = found && c.entries[i].SessionID == sessionID; replaced {
+			c.entries[i] = session
+		}
+		return nil
+	})
+	return replaced && err == nil, err
 }
 
 // RemoveSession forgets the session that is held at an address if it is still the one with this id, and reports whether it was:

@@ -224,6 +224,13 @@ func TestServerOnlyGoesUp(t *testing.T) {
 			t.Errorf("after lower values: %+v", got)
 		}
 
+		soon := testServer("a:1")
+		soon.ServerTime = epoch.Add(time.Hour - time.Second)
+		must(t, s.PutServer(soon))
+		if got, _, _ := s.Server("a:1"); got != testServer("a:1") {
+			t.Errorf("after less than an hour: %+v", got)
+		}
+
 		higher := testServer("b:2")
 		higher.Epoch, higher.Version, higher.Suite, higher.ServerTime = 9, 2, 3, epoch.Add(time.Hour)
 		must(t, s.PutServer(higher))
