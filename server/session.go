@@ -285,6 +285,13 @@ func (ss *session) step(ctx context.Context, msg []byte) bool {
 		ss.violation("malformed message", before, e)
 		return false
 	}
+	if errors.Is(err, account.ErrUnknownOutcome) { // any answer would say too much
+		ss.log(slog.LevelError, "request failed", "message", e.Type.String(), "error", err)
+		if before == ready {
+			return ss.end(wire.CodeInternal)
+		}
+		return false
+	}
 	if ss.state = row.then; err != nil {
 		ss.state = row.other
 		answer = ss.refusal(e, msg, before, err)

@@ -32,6 +32,9 @@ var (
 	ErrOverloaded         = errors.New("account: too many registrations or operations")
 )
 
+// ErrUnknownOutcome is no refusal: the store can't tell whether it was done.
+var ErrUnknownOutcome = kv.ErrUnknownOutcome
+
 // Denied is the one refusal of a proof, and of a registration that comes too early, whatever was wrong with it. Only RetryAfter may be told to the peer.
 type Denied struct {
 	RetryAfter time.Duration // until another attempt can succeed; 0: at once
