@@ -64,40 +64,46 @@ func Example() {
 	// root home etc lib media mnt
 }
 
-// What a run of a program remembers, the next one resumes.
+// What a run of a program remembers, the next one resumes, until the session has ended.
 func ExampleClient_Resume() {
 	ctx := context.Background()
 	dialer, fingerprint := exampleServer()
 	config := &client.Config{Store: store.Memory(), Dialer: dialer} // or store.Open(dir)
 	address := "auth.example.org:7022#" + fingerprint
-	login := func() (*client.Session, error) {
+	const name, password = "alice", "correct horse battery staple"
+	run := func() error {
 		c, err := client.Dial(ctx, address, config)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer c.Close()
 		s, err := c.Resume(ctx)
-		if !errors.Is(err, client.ErrNotLoggedIn) {
-			return s, err
+		if client.LoginNeeded(err) { // at first, and when the session has expired or was ended
+			fmt.Println(err)
+			s, err = c.Login(ctx, name, password, nil)
 		}
-		fmt.Println("no session yet")
-		if err := c.Register(ctx, "alice", "correct horse battery staple", nil); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
-		return c.Login(ctx, "alice", "correct horse battery staple", nil)
+		defer s.Close()
+		fmt.Println("logged in as", s.Name())
+		return nil
+	}
+
+	c, err := client.Dial(ctx, address, config)
+	if err == nil {
+		err = c.Register(ctx, name, password, nil)
+		c.Close()
 	}
 	for range 2 {
-		s, err := login()
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Println("logged in as", s.Name())
-		s.Close()
+		err = errors.Join(err, run())
+	}
+	if err != nil {
+		fmt.Println(err)
 	}
 
 	// Output:
-	// no session yet
+	// not logged in
 	// logged in as alice
 	// logged in as alice
 }

@@ -3,7 +3,8 @@
 //
 // A [Keyset] signs with one key and accepts several, so that keys can be rolled: [New], [Keyset.Sign],
 // [Keyset.Verify]. [Thumbprint] is how a token names its device's key; who checks a token compares it with the key
-// that the peer has shown, and looks whether the session is still there. [Keyset.JWKS] is for other verifiers.
+// that the peer has shown, and looks whether the session is still there. [Keyset.JWKS] has the public keys. Nothing gives them
+// out: a token is of use to its holder and the server alone.
 //
 // One algorithm, one type and three header members are known. Everything else is [ErrMalformed], without a part of what
 // was refused in the message. The same claims and key give the same bytes.

@@ -13,7 +13,7 @@
 //	3    no connection, or it was lost; also where it is not known whether a change was made, with the code "outcome-unknown"
 //	4    the server's identity is not trusted
 //	5    refused here: a rule of names or passwords, bad input, not logged in, a damaged home folder
-//	6    storage failed: the home folder cannot be read or written
+//	6    storage failed: the home folder cannot be read or written; with the code "not-remembered" the server has done what was asked
 //	130  interrupted: no change was made. A session may have been begun, or ended, by a login or logout that waited for its answer
 //
 // An interrupt behind the last message of a change, and before its answer, is a 3: one line then says how to find out.

@@ -90,6 +90,7 @@ var faults = []struct {
 	code string
 }{
 	{client.ErrOutcomeUnknown, exitConnection, "outcome-unknown"},
+	{client.ErrNotRemembered, exitStorage, "not-remembered"},
 	{client.ErrConnection, exitConnection, "no-connection"},
 	{client.ErrClosed, exitConnection, "no-connection"},
 	{client.ErrProtocol, exitConnection, "protocol"},
@@ -129,12 +130,12 @@ func explain(ctx context.Context, address string, err error) *failure {
 		return explainRefusal(refused)
 	case errors.As(err, &changed):
 		return explainChange(changed)
-	case errors.As(err, &goodbye):
+	case errors.As(err, &goodbye) && !errors.Is(err, client.ErrOutcomeUnknown):
 		return fail(goodbyeExit(goodbye.Code), goodbye.Code.Name(), "%s", goodbye.Code)
 	case errors.As(err, &rule):
 		return local(rule.String(), "%v", err)
 	}
-	message := strings.TrimPrefix(err.Error(), "store: ")
+	message := strings.Replace(err.Error(), "store: ", "", 1)
 	for _, known := range faults {
 		if !errors.Is(err, known.err) {
 			continue
