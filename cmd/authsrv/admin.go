@@ -101,6 +101,9 @@ func (f folder) mayOpen(own, owner int) error {
 
 // onStore opens the store of a locked folder for as long as do takes.
 func onStore(ctx context.Context, f folder, keys *keyfile.Keys, do func(*account.Service) error) error {
+	if err := f.checkDatabase(); err != nil {
+		return err
+	}
 	engine, err := pebblekv.Open(f.database(), nil)
 	if err != nil {
 		return explainStore(f.database(), err)
@@ -108,9 +111,10 @@ func onStore(ctx context.Context, f folder, keys *keyfile.Keys, do func(*account
 	tokens, err := tokensOf(keys)
 	if err == nil {
 		var s *account.Service
-		if s, err = account.New(ctx, &account.Config{Engine: engine, Secrets: secretsOf(keys), Tokens: tokens}); err != nil {
+		s, err = account.New(ctx, &account.Config{Engine: engine, Secrets: secretsOf(keys), Tokens: tokens, MustExist: !f.isNew()})
+		if err != nil {
 			err = explainStore(f.database(), err)
-		} else {
+		} else if err = f.removeMark(); err == nil {
 			err = do(s)
 		}
 	}

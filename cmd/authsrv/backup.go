@@ -188,6 +188,9 @@ func (f folder) makeCheckpoint(ctx context.Context) (*admin.Checkpoint, error) {
 }
 
 func (f folder) checkpointStopped(ctx context.Context) (*admin.Checkpoint, error) {
+	if err := f.checkDatabase(); err != nil {
+		return nil, err
+	}
 	if !f.hasDatabase() {
 		return nil, fail(exitLocal, "there is no database in %s: the server has never run", f)
 	}

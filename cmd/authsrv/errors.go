@@ -52,6 +52,8 @@ func explainStore(dir string, err error) error {
 		return nil
 	case errors.Is(err, pebblekv.ErrLocked):
 		return errInUse(dir)
+	case errors.Is(err, account.ErrNoStore):
+		return errNoDatabase(dir)
 	case errors.Is(err, account.ErrOtherRealm):
 		return fail(exitLocal, "the database in %s belongs to another key file: put the key file that it was made with beside it", dir)
 	case errors.Is(err, account.ErrNewerFormat), errors.Is(err, pebblekv.ErrNewerFormat):

@@ -20,9 +20,12 @@ func (f folder) database() string { return filepath.Join(string(f), "db") }
 func (f folder) config() string   { return filepath.Join(string(f), "authsrv.toml") }
 func (f folder) lockFile() string { return filepath.Join(string(f), "lock") }
 
+// newMark is there from before the keys are made until a database has been: without it, one that is not there was lost.
+func (f folder) newMark() string { return filepath.Join(string(f), "new") }
+
 // ours says whether a name is one that a data folder has before it has keys.
 func ours(name string) bool {
-	return name == "lock" || name == "authsrv.toml" || strings.HasSuffix(name, ".tmp") &&
+	return name == "lock" || name == "new" || name == "authsrv.toml" || strings.HasSuffix(name, ".tmp") &&
 		(strings.HasPrefix(name, "keys.") || strings.HasPrefix(name, "authsrv.toml."))
 }
 
@@ -74,10 +77,43 @@ func (f folder) inspect() (hasKeys bool, err error) {
 	return false, fail(exitLocal, "%s is not a data folder: it holds %q, and no key file", f, foreign)
 }
 
-// hasDatabase says whether a server has run in the folder.
+// isNew says whether no database was made in the folder yet.
+func (f folder) isNew() bool {
+	_, err := os.Lstat(f.newMark())
+	return err == nil
+}
+
+// hasDatabase says whether there is anything where the database is.
 func (f folder) hasDatabase() bool {
-	_, err := os.Lstat(f.database())
-	return !errors.Is(err, fs.ErrNotExist)
+	entries, err := os.ReadDir(f.database())
+	return len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
+}
+
+// checkDatabase refuses a folder whose database was lost: a server that began anew would give the names away.
+func (f folder) checkDatabase() error {
+	if f.isNew() || f.hasDatabase() {
+		return nil
+	}
+	return errNoDatabase(f.database())
+}
+
+func errNoDatabase(dir string) error {
+	return fail(exitLocal, "there is a key file, but the database that belongs to it is gone: put back %s, or restore a backup", dir)
+}
+
+// setMark and removeMark are durable.
+func (f folder) setMark() error {
+	return writeWhole(f.newMark(), "no database has been made here yet\n", 0o600)
+}
+
+func (f folder) removeMark() error {
+	if err := os.Remove(f.newMark()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return local(err)
+	}
+	return syncFolder(string(f))
 }
 
 // create makes the folder, durably, or closes one that is there to others.

@@ -84,6 +84,9 @@ func makeKeys(f folder, passphrase []byte) (*keyfile.Keys, error) {
 	if err != nil {
 		return nil, local(err)
 	}
+	if err := f.setMark(); err != nil {
+		return nil, local(err)
+	}
 	if err := keyfile.Create(f.keys(), k, passphrase); err != nil {
 		return nil, local(err)
 	}

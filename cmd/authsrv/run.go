@@ -100,8 +100,14 @@ func (p *program) run(c *cli.Context) error {
 	signal.Notify(r.hangups, syscall.SIGHUP)
 	defer signal.Stop(r.hangups)
 	f := k.folder
-	if _, err := f.inspect(); err != nil {
+	hasKeys, err := f.inspect()
+	if err != nil {
 		return err
+	}
+	if hasKeys {
+		if err := f.checkDatabase(); err != nil {
+			return err
+		}
 	}
 	if r.files = openFiles(); r.files >= 0 { // before the store is opened, which fails for good where there are too few
 		if _, err := k.serverRulesWithin(r.files, r.log); err != nil {
@@ -257,10 +263,13 @@ func (r *instance) newServer(ctx context.Context) error {
 		Engine: r.metrics.Engine(r.engine), Secrets: secretsOf(r.keys), Tokens: tokens,
 		Policy: rules.Policy, Registration: rules.Registration, SessionLife: rules.SessionLife, MaxSessionLife: rules.MaxSessionLife,
 		AuditRetention: r.config.auditRetention, RegistrationsPerMinute: perMinute(r.config.registrationLimit),
-		OperationsPerMinute: perMinute(r.config.operationLimit),
+		OperationsPerMinute: perMinute(r.config.operationLimit), MustExist: !f.isNew(),
 	})
 	if err != nil {
 		return explainStore(f.database(), err)
+	}
+	if err := f.removeMark(); err != nil {
+		return err
 	}
 	c := serverConfig(r.keys, r.accounts)
 	limits, err := r.config.serverRulesWithin(r.files, nil)

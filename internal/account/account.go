@@ -85,6 +85,8 @@ type Config struct {
 	Secrets Secrets
 	Tokens  *token.Keyset // this, and the wrapping keys, SetTokens and SetWrapping change later
 
+	MustExist bool // an empty engine is an ErrNoStore, and not a new store
+
 	KDF          credential.KDF    // of new records; zero: credential.DefaultKDF
 	Policy       credential.Policy // zero: credential.DefaultPolicy
 	Registration Registration      // this, and what stands beside it, SetRules changes later
@@ -180,7 +182,7 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if s.store, err = newStore(s.c.Engine, s.c.Rand, &s.c.Secrets); err != nil {
 		return nil, err
 	}
-	if err := s.store.init(ctx); err != nil {
+	if err := s.store.init(ctx, s.c.MustExist); err != nil {
 		return nil, err
 	}
 	if h, _, err := s.head(ctx); err == nil {

@@ -110,12 +110,15 @@ func (g *guard) Count(ctx context.Context, prefix []byte, limit int) (int, error
 }
 
 // init writes the record that says whose store it is, or checks it.
-func (s *store) init(ctx context.Context) error {
+func (s *store) init(ctx context.Context, mustExist bool) error {
 	return kv.Update(ctx, s.engine, func(tx *kv.Tx) error {
 		key := []byte{spaceMeta}
 		value, ok, err := tx.Get(key)
 		if err != nil {
 			return err
+		}
+		if !ok && mustExist {
+			return ErrNoStore
 		}
 		if !ok {
 			tx.Put(key, append(binary.BigEndian.AppendUint32(nil, Format), s.secrets.RealmID[:]...))
