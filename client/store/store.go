@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -23,17 +22,25 @@ const (
 	tempSuffix = ".tmp"
 )
 
-// Store is what a client remembers. It is safe for concurrent use, in one process and in several.
-type Store struct {
-	dir string // empty: in memory
+var errZero = errors.New("store: a Store that neither Memory nor Open has made")
 
-	mu     sync.Mutex
+// Store is what a client remembers. It is safe for concurrent use, in one process and in several. Memory and Open make one; the zero
+// value is none.
+//
+// One goroutine of one process at a time uses it, and holds the lock of the folder for one write. A call waits for the lock for up to 10 s,
+// and no longer than the context of WithContext, where there is one; then it is an ErrBusy, and has changed nothing.
+type Store struct {
+	dir    string // empty: in memory
+	ctx    context.Context
+	turn   chan struct{} // holds an element while a goroutine of this process uses the store
 	lock   *flock.Flock
 	memory map[string][]byte // the files' text, where dir is empty
 }
 
 // Memory returns an empty store that ends with the process.
-func Memory() *Store { return &Store{memory: make(map[string][]byte)} }
+func Memory() *Store {
+	return &Store{ctx: context.Background(), turn: make(chan struct{}, 1), memory: make(map[string][]byte)}
+}
 
 // Open returns the store in dir, and makes the folder (0700) if it is not there. A folder that others can write to, or that
 // belongs to another user than this one and root, is refused: they could pin a server of theirs.
@@ -55,7 +62,18 @@ func Open(dir string) (*Store, error) {
 	if uid, ok := owner(info); ok && !trusted(uid, os.Geteuid()) {
 		return nil, fmt.Errorf("%w: %s belongs to user %d", ErrPermissions, dir, uid)
 	}
-	return &Store{dir: dir, lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))}, nil
+	return &Store{
+		dir: dir, ctx: context.Background(), turn: make(chan struct{}, 1),
+		lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600)),
+	}, nil
+}
+
+// WithContext returns the same store, whose calls do not wait for the lock any more when ctx ends: that is an ErrBusy then, which wraps
+// the context's error. A call that need not wait is made all the same.
+func (s *Store) WithContext(ctx context.Context) *Store {
+	bounded := *s
+	bounded.ctx = ctx
+	return &bounded
 }
 
 // trusted reports whether a folder may belong to a user: its owner can change what is in it, whatever its mode is.
@@ -63,20 +81,45 @@ func trusted(uid, effective int) bool { return uid == effective || uid == 0 }
 
 // exclusive calls f with the lock held, against other goroutines and other processes.
 func (s *Store) exclusive(f func() error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.turn == nil {
+		return errZero
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, lockWait)
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return s.busy()
+		}
+	}
+	defer func() { <-s.turn }()
 	if s.dir != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), lockWait)
-		defer cancel()
-		_, err := s.lock.TryLockContext(ctx, 5*time.Millisecond)
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("%w: %s", ErrBusy, s.lock.Path())
-		} else if err != nil {
+		locked, err := s.lock.TryLock()
+		if err == nil && !locked {
+			locked, err = s.lock.TryLockContext(ctx, 5*time.Millisecond)
+		}
+		switch {
+		case locked:
+			defer s.lock.Unlock()
+		case ctx.Err() != nil:
+			return s.busy()
+		default:
 			return fmt.Errorf("store: %w", err)
 		}
-		defer s.lock.Unlock()
 	}
 	return f()
+}
+
+// busy is the error of who has waited for the lock in vain.
+func (s *Store) busy() error {
+	err := fmt.Errorf("%w: %s", ErrBusy, filepath.Join(s.dir, lockFile))
+	if ended := s.ctx.Err(); ended != nil {
+		err = fmt.Errorf("%w: %w", err, ended)
+	}
+	return err
 }
 
 // view returns what k's file holds.

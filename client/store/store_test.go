@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/authsrv/authsrv/client/store"
 )
@@ -495,4 +499,55 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if !strings.Contains(out.String(), "alice") || !strings.Contains(out.String(), "[secret]") {
 		t.Error("nothing was printed")
 	}
+}
+
+// TestZero: a Store that was not made keeps nothing, and says so at every call.
+func TestZero(t *testing.T) {
+	var s store.Store
+	_, _, readErr := s.Server("a:1")
+	_, removeErr := s.RemoveServer("a:1")
+	for _, err := range []error{readErr, removeErr, s.PutServer(testServer("a:1")), s.WithContext(t.Context()).SetDefault("a:1")} {
+		if err == nil || !strings.Contains(err.Error(), "neither Memory nor Open") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+// TestBusy: where another process keeps the lock, a call waits for its own time or for its context's, whichever is less, also
+// behind another goroutine; and where nobody does, a context that has ended is no hindrance.
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := folder(t)
+		s := open(t, dir)
+		must(t, s.PutServer(testServer("a:1")))
+		other := flock.New(filepath.Join(dir, "lock"))
+		must(t, other.Lock())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		began := time.Now()
+		for _, c := range []struct {
+			s    *store.Store
+			want time.Duration
+			wrap bool
+		}{{s, 10 * time.Second, false}, {s.WithContext(ctx), time.Second, true}, {open(t, dir).WithContext(ctx), time.Second, true}, {s, 10 * time.Second, false}} {
+			wg.Go(func() {
+				err := c.s.PutServer(testServer("b:2"))
+				if !errors.Is(err, store.ErrBusy) || errors.Is(err, context.DeadlineExceeded) != c.wrap || !strings.Contains(err.Error(), dir) {
+					t.Errorf("error %v", err)
+				}
+				if took := time.Since(began); took != c.want {
+					t.Errorf("it took %v, want %v", took, c.want)
+				}
+			})
+		}
+		wg.Wait()
+		must(t, other.Unlock())
+		if _, found, err := s.WithContext(ctx).Server("a:1"); !found || err != nil {
+			t.Errorf("when the lock is free: %v, %v", found, err)
+		}
+		if _, found, _ := s.Server("b:2"); found {
+			t.Error("a call that came to nothing has changed something")
+		}
+	})
 }
