@@ -33,7 +33,9 @@ const (
 
 // Config configures Dial. The zero value is of use only with an address that carries a fingerprint.
 type Config struct {
-	// Store is what the client remembers between runs: pins, device keys, sessions. Nil: a new store.Memory.
+	// Store is what the client remembers between runs: pins, device keys, sessions. Nil: a new store.Memory. Where another process keeps
+	// its lock, a call ends with its context, as a store.ErrBusy that wraps the context's error. What a server has answered is remembered all
+	// the same: that waits for the lock for up to 10 s, whatever the context says.
 	Store *store.Store
 	// Identity is a fingerprint that a person has accepted. An address that carries one needs none here, and another one is refused.
 	Identity string
@@ -133,7 +135,7 @@ func (c *Client) shake(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := c.judge(&hello, static); err != nil {
+	if err := c.judge(ctx, &hello, static); err != nil {
 		raw.Close()
 		return err
 	}

@@ -51,7 +51,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 		}
 		start.Lifetime = uint32((min(options.Lifetime, 1<<31*time.Second) + time.Second - 1) / time.Second)
 	}
-	memory, known, err := c.c.Store.Account(c.hello.RealmID, name)
+	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.RealmID, name)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 	if err != nil {
 		return nil, protocolError(err)
 	}
-	if err := c.checkParameters(name, challenge.KDF, challenge.Salt); err != nil {
+	if err := c.checkParameters(ctx, name, challenge.KDF, challenge.Salt); err != nil {
 		return nil, err
 	}
 	key, err := c.stretch(ctx, password, name, challenge.Salt, challenge.KDF)
@@ -124,12 +124,12 @@ func (c *Client) startWith(ctx context.Context, start *wire.AuthStart, account s
 
 // checkParameters refuses to stretch a password with less than the protocol's floor or than last time, with
 // more than the ceiling, or with another salt than before.
-func (c *Client) checkParameters(name string, kdf wire.KDF, salt [16]byte) error {
+func (c *Client) checkParameters(ctx context.Context, name string, kdf wire.KDF, salt [16]byte) error {
 	k := credential.KDF(kdf)
 	if err := k.Check(); err != nil {
 		return err
 	}
-	memory, known, err := c.c.Store.Account(c.hello.RealmID, name)
+	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.RealmID, name)
 	if err != nil || !known {
 		return err
 	}
@@ -159,7 +159,7 @@ func (c *Client) Resume(ctx context.Context) (*Session, error) {
 		return nil, err
 	}
 	defer end()
-	saved, ok, err := c.c.Store.Session(c.address)
+	saved, ok, err := c.c.Store.WithContext(ctx).Session(c.address)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, er
 	if !c.Pinned() {
 		return nil, ErrNotPinned
 	}
-	account, known, err := c.c.Store.Account(saved.RealmID, saved.Name)
+	account, known, err := c.c.Store.WithContext(ctx).Account(saved.RealmID, saved.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func (s *Session) operate(ctx context.Context, t wire.Type, password string) (*o
 	}
 	ch := &op.challenge
 	for _, kdf := range []wire.KDF{ch.KDF, ch.NewKDF} {
-		if err := c.checkParameters(s.name, kdf, ch.Salt); err != nil {
+		if err := c.checkParameters(ctx, s.name, kdf, ch.Salt); err != nil {
 			return nil, err
 		}
 	}

@@ -62,7 +62,7 @@ func (c *Client) params(ctx context.Context, start *wire.AuthStart, name string)
 	if err != nil {
 		return p, protocolError(err)
 	}
-	return p, c.checkParameters(name, p.KDF, p.Salt)
+	return p, c.checkParameters(ctx, name, p.KDF, p.Salt)
 }
 
 func (c *Client) register(ctx context.Context, name string, password []byte, invite *CodeText) error {

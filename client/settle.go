@@ -50,11 +50,11 @@ func (s *Session) alive(ctx context.Context) bool {
 	s.mu.Lock()
 	id := s.id
 	s.mu.Unlock()
-	saved, ok, err := c.c.Store.Session(c.address)
+	saved, ok, err := c.c.Store.WithContext(ctx).Session(c.address)
 	if err != nil || !ok || saved.SessionID != id { // another process has logged in since
 		return false
 	}
-	account, ok, err := c.c.Store.Account(saved.RealmID, saved.Name)
+	account, ok, err := c.c.Store.WithContext(ctx).Account(saved.RealmID, saved.Name)
 	if err != nil || !ok {
 		return false
 	}
@@ -77,7 +77,7 @@ func (s *Session) alive(ctx context.Context) bool {
 // aside connects to the same server once more. What comes of it does not disturb the user's store: it has one of its own, and
 // in that nothing but what is known of the server.
 func (c *Client) aside(ctx context.Context) (*Client, error) {
-	known, ok, err := c.c.Store.Server(c.address)
+	known, ok, err := c.c.Store.WithContext(ctx).Server(c.address)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,11 +16,12 @@ import (
 func Fingerprint(identity [32]byte) string { return noiseconn.Fingerprint(identity) }
 
 // judge holds a ServerHello against what is known, before anything of the user's is sent (PROTOCOL 10).
-func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
+func (c *Client) judge(ctx context.Context, hello *wire.ServerHello, static [32]byte) error {
 	if hello.Version != wire.Version || hello.HighestVersion < wire.Version || hello.HighestSuite < wire.Suite {
 		return fmt.Errorf("%w: version %d", ErrProtocol, hello.Version)
 	}
-	known, atAddress, err := c.known(hello)
+	st := c.c.Store.WithContext(ctx)
+	known, atAddress, err := c.known(st, hello)
 	if err != nil {
 		return err
 	}
@@ -44,21 +46,21 @@ func (c *Client) judge(hello *wire.ServerHello, static [32]byte) error {
 	if c.pin == "" && !c.c.AcceptNew {
 		return &UnknownServerError{c.address, noiseconn.Fingerprint(hello.Identity)}
 	}
-	return c.remember(hello, false)
+	return c.remember(st, hello, false)
 }
 
 // known returns what is known of the server at the address, or else what was confirmed of its realm, or nil; and an
 // *IdentityChangedError where either is not who answered.
-func (c *Client) known(hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
+func (c *Client) known(st *store.Store, hello *wire.ServerHello) (known *store.Server, atAddress bool, err error) {
 	got := noiseconn.Fingerprint(hello.Identity)
 	if c.pin != "" && c.pin != got {
 		return nil, false, &IdentityChangedError{Address: c.address, Known: c.pin, Got: got}
 	}
-	at, atAddress, err := c.c.Store.Server(c.address)
+	at, atAddress, err := st.Server(c.address)
 	if err != nil {
 		return nil, false, err
 	}
-	realm, ok, err := c.c.Store.ServerByRealm(hello.RealmID)
+	realm, ok, err := st.ServerByRealm(hello.RealmID)
 	if err != nil {
 		return nil, false, err
 	}
@@ -87,9 +89,9 @@ func (c *Client) changed(known *store.Server, got string) error {
 }
 
 // confirm pins the server: it has shown that it knows the account, or has registered it.
-func (c *Client) confirm() error { return c.remember(&c.hello, true) }
+func (c *Client) confirm() error { return c.remember(c.c.Store, &c.hello, true) }
 
-func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
+func (c *Client) remember(st *store.Store, hello *wire.ServerHello, confirmed bool) error {
 	s := store.Server{
 		Address: c.address, RealmID: hello.RealmID, Identity: hello.Identity, NextIdentity: hello.NextIdentity,
 		Confirmed: confirmed, FirstSeen: time.Now(),
@@ -99,9 +101,9 @@ func (c *Client) remember(hello *wire.ServerHello, confirmed bool) error {
 		s.Epoch, s.Version, s.Suite = hello.Certificate.Epoch, min(hello.HighestVersion, wire.Version), min(hello.HighestSuite, wire.Suite)
 		s.ServerTime = time.Unix(int64(hello.Time), 0)
 	}
-	err := c.c.Store.PutServer(s)
+	err := st.PutServer(s)
 	if errors.Is(err, store.ErrIdentityChanged) { // another process has pinned one meanwhile
-		if k, ok, _ := c.c.Store.Server(c.address); ok {
+		if k, ok, _ := st.Server(c.address); ok {
 			return c.changed(&k, noiseconn.Fingerprint(hello.Identity))
 		}
 	}
