@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,7 +33,7 @@ func ParseAddress(s string) (address, fingerprint string, err error) {
 	if err != nil {
 		bare := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
 		host, port = bare, strconv.Itoa(DefaultPort)
-		if strings.Contains(bare, ":") && net.ParseIP(bare) == nil {
+		if ip, err := netip.ParseAddr(bare); strings.Contains(bare, ":") && (err != nil || strings.Contains(ip.Zone(), ":")) {
 			return "", "", fmt.Errorf("server address %q: want HOST:PORT", address)
 		}
 	}

@@ -328,6 +328,12 @@ func TestAddresses(t *testing.T) {
 		"::1":                      {"[::1]:7022", ""},
 		"[::1]":                    {"[::1]:7022", ""},
 		"[::1]:7023":               {"[::1]:7023", ""},
+		"fe80::1%lo":               {"[fe80::1%lo]:7022", ""},
+		"[fe80::1%lo]":             {"[fe80::1%lo]:7022", ""},
+		"[fe80::1%lo]:7023":        {"[fe80::1%lo]:7023", ""},
+		"fe80::1%lo:7022":          {}, // a port behind a zone needs brackets
+		"[fe80::1%]":               {},
+		"a::b::c%lo":               {},
 		"auth.test:7022#" + pin:    {"auth.test:7022", pin},
 		"auth.test#" + pin:         {"auth.test:7022", pin},
 		"auth.test:07022":          {"auth.test:7022", ""}, // one address, one pin
