@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/authsrv/authsrv/client/store"
@@ -55,7 +56,9 @@ type Client struct {
 	c       Config
 	address string
 	pin     string // the fingerprint that was asked for, or ""
-	vouched bool   // it came with the address, and not from a first contact
+
+	vouched atomic.Bool                      // it came with the address or a code, and not from a first contact
+	seen    atomic.Pointer[wire.ServerHello] // hello, for who is not in a call
 
 	mu      sync.Mutex // held by each call
 	raw     net.Conn
@@ -99,12 +102,12 @@ func Dial(ctx context.Context, address string, config *Config) (*Client, error) 
 	if c.address, c.pin, err = ParseAddress(address); err != nil {
 		return nil, err
 	}
-	c.vouched = c.pin != ""
+	c.vouched.Store(c.pin != "")
 	if given := c.c.Identity; given != "" {
 		if err := noiseconn.CheckFingerprint(given); err != nil {
 			return nil, err
 		}
-		if c.vouched && c.pin != given {
+		if c.pin != "" && c.pin != given {
 			return nil, fmt.Errorf("the address is for %s, and the identity to accept is %s", c.pin, given)
 		}
 		c.pin = given
@@ -141,6 +144,7 @@ func (c *Client) shake(ctx context.Context) error {
 	}
 	c.raw, c.shaking, c.conn, c.hello, c.shaken = raw, h, nil, hello, time.Now()
 	c.starts = 0
+	c.seen.Store(&hello)
 	return nil
 }
 
@@ -159,11 +163,11 @@ func (c *Client) Close() error {
 func (c *Client) Address() string { return c.address }
 
 // Fingerprint returns the fingerprint of the server's identity.
-func (c *Client) Fingerprint() string { return noiseconn.Fingerprint(c.hello.Identity) }
+func (c *Client) Fingerprint() string { return noiseconn.Fingerprint(c.seen.Load().Identity) }
 
 // WantsPassword says whether registration is by sending the password for the server to judge.
 func (c *Client) WantsPassword() bool {
-	return c.hello.Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
+	return c.seen.Load().Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
 }
 
 // begin locks the client for a call, bounded by its context.

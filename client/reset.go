@@ -42,7 +42,8 @@ func (c *Client) openCode(code *CodeText, kind credential.CodeKind) (*credential
 	if sha256.Sum256(c.hello.Identity[:]) != code.Server {
 		return nil, ErrCodeServer
 	}
-	c.pin, c.vouched = code.Fingerprint(), true // also where the connection has to be made anew
+	c.vouched.Store(true)
+	c.pin = code.Fingerprint() // also where the connection has to be made anew
 	return code.Key()
 }
 

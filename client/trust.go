@@ -114,7 +114,7 @@ func (c *Client) remember(st *store.Store, hello *wire.ServerHello, confirmed bo
 // is not, all that speaks for the server is that it was accepted once: an app that lets a person try again should ask first, since who denies a
 // login or refuses a registration at first contact may be somebody else, and gets what a guess at the next password can be held against.
 func (c *Client) Pinned() bool {
-	if c.vouched {
+	if c.vouched.Load() {
 		return true
 	}
 	s, ok, err := c.c.Store.Server(c.address)
