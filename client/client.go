@@ -51,16 +51,19 @@ type Config struct {
 
 // A Client is a connection to a server, to register, log in or resume on. After an error it can be used again: where
 // its connection can't be, it makes another, and judges the server's identity anew. It is safe for concurrent
-// use, by one call at a time. Once a Session came of it, the connection is the Session's.
+// use: calls with a context are made one at a time, and wait for each other; the others wait for none. Once a Session came of it, the
+// connection is the Session's.
 type Client struct {
 	c       Config
 	address string
-	pin     string // the fingerprint that was asked for, or ""
 
-	vouched atomic.Bool                      // it came with the address or a code, and not from a first contact
+	vouched atomic.Bool                      // the fingerprint came with the address or a code, and not from a first contact
 	seen    atomic.Pointer[wire.ServerHello] // hello, for who is not in a call
+	life    context.Context                  // until Close
+	shut    context.CancelFunc
 
-	mu      sync.Mutex // held by each call
+	turn    turn   // held by each call, for what follows
+	pin     string // the fingerprint that was asked for, or ""
 	raw     net.Conn
 	shaking *noiseconn.ClientHandshake // until M3
 	conn    *noiseconn.Conn            // from M3 on
@@ -82,7 +85,8 @@ type Client struct {
 // A fingerprint in the address, or an Identity, is that of one identity: when the server has moved on to the successor that it
 // announced, only a client that is given neither follows, by what its store remembers.
 func Dial(ctx context.Context, address string, config *Config) (*Client, error) {
-	c := &Client{}
+	c := &Client{turn: newTurn()}
+	c.life, c.shut = context.WithCancel(context.Background())
 	if config != nil {
 		c.c = *config
 	}
@@ -148,15 +152,27 @@ func (c *Client) shake(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connection, unless it has become a Session's.
+// Close closes the connection, unless it has become a Session's, and returns nil. It interrupts a call that is under way, as the end of its
+// context would: that returns an ErrClosed, which is an ErrConnection too. A login that was answered by then is returned; its Session is to be
+// closed by itself.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.used {
-		return nil
+	c.shut()
+	c.hangUp()
+	return nil
+}
+
+// hangUp closes the connection of a client that is closed, unless a call is under way: that does it at its end.
+func (c *Client) hangUp() {
+	select {
+	case c.turn <- struct{}{}:
+		defer c.turn.pass()
+	default:
+		return
 	}
-	c.used = true
-	return c.raw.Close()
+	if !c.used {
+		c.used = true
+		c.raw.Close()
+	}
 }
 
 // Address returns the address as it is dialed and remembered: HOST:PORT.
@@ -170,19 +186,31 @@ func (c *Client) WantsPassword() bool {
 	return c.seen.Load().Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
 }
 
-// begin locks the client for a call, bounded by its context.
+// begin takes the client's turn for a call, and bounds that by its context, by its own time and by Close.
 func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
-	c.mu.Lock()
-	if c.used {
-		c.mu.Unlock()
+	if c.life.Err() != nil {
 		return nil, nil, ErrClosed
 	}
-	if err := ended(ctx); err != nil {
-		c.mu.Unlock()
+	ctx, interrupt := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.life, func() { interrupt(ErrClosed) })
+	leave := func() {
+		stop()
+		interrupt(nil)
+		if c.life.Err() != nil {
+			c.hangUp()
+		}
+	}
+	if err := c.turn.take(ctx); err != nil {
+		leave()
 		return nil, nil, err
 	}
+	if c.used {
+		c.turn.pass()
+		leave()
+		return nil, nil, ErrClosed
+	}
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
-	return ctx, func() { cancel(); c.mu.Unlock() }, nil
+	return ctx, func() { cancel(); c.turn.pass(); leave() }, nil
 }
 
 // send sends the AuthStart of an attempt for an account, on a connection whose static key is that account's: as the payload
@@ -280,6 +308,27 @@ func (c *Client) read(ctx context.Context, want wire.Type) (b []byte, err error)
 }
 
 func protocolError(err error) error { return fmt.Errorf("%w: %w", ErrProtocol, err) }
+
+// turn is a mutex that nobody waits for longer than a context lasts. It holds an element while it is taken.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take takes the turn, unless ctx has ended.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	if err := ended(ctx); err != nil {
+		t.pass()
+		return err
+	}
+	return nil
+}
+
+func (t turn) pass() { <-t }
 
 // ended is the error of a context that has ended, for before anything is sent, or nil.
 func ended(ctx context.Context) error {

@@ -182,10 +182,13 @@ func (e *strangerError) Error() string {
 // Unwrap returns what it did instead, which is an ErrProtocol.
 func (e *strangerError) Unwrap() error { return e.cause }
 
-// connectionError wraps an error of the network. If ctx has ended, that is the reason.
+// connectionError wraps an error of the network. If ctx has ended, that is the reason, or what ended it: Close.
 func connectionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = ctx.Err()
+		if context.Cause(ctx) == ErrClosed {
+			err = ErrClosed
+		}
 	}
 	var refused *noiseconn.RefusedError
 	switch {

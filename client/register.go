@@ -154,7 +154,7 @@ type unknownError struct{ cause error }
 func (e *unknownError) Error() string {
 	reason := "the connection was lost"
 	switch {
-	case errors.Is(e.cause, context.Canceled):
+	case errors.Is(e.cause, context.Canceled), errors.Is(e.cause, ErrClosed):
 		reason = "interrupted"
 	case errors.Is(e.cause, context.DeadlineExceeded), errors.Is(e.cause, os.ErrDeadlineExceeded):
 		reason = "there was no answer in time"
