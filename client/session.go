@@ -38,7 +38,16 @@ type Session struct {
 type call struct {
 	id     uint32
 	answer chan<- []byte // gets the answer, or is closed
+	parts  bool          // the session is over when it is answered by Done
 }
+
+// closedError is why a Session has ended that was closed here, or logged out.
+type closedError struct{}
+
+func (closedError) Error() string { return ErrConnection.Error() + ": the session was closed" }
+
+// Unwrap returns ErrConnection and ErrClosed.
+func (closedError) Unwrap() []error { return []error{ErrConnection, ErrClosed} }
 
 // enter makes the connection a Session's, and starts the goroutine that reads from it. It ends with the connection.
 func (c *Client) enter(w *wire.Welcome) *Session {
@@ -73,7 +82,8 @@ func (s *Session) Expires() time.Time {
 // Done returns a channel that is closed when the connection has ended; Err then says why.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Err returns why the connection has ended, or nil if it has not.
+// Err returns why the connection has ended, or nil if it has not. Of a session that was closed here or logged out it is always the same
+// error, an ErrConnection and an ErrClosed, unless the connection was lost before.
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,29 +92,41 @@ func (s *Session) Err() error {
 
 // Close ends the connection. The session goes on: it can be resumed.
 func (s *Session) Close() error {
-	s.client.raw.SetWriteDeadline(time.Now().Add(time.Second)) // also for who is writing now
-	s.writing.Lock()
-	s.client.raw.SetWriteDeadline(time.Now().Add(time.Second))
-	s.client.conn.WriteMessage(wire.Plain{Type: wire.TypeBye}.AppendTo(nil)) // a courtesy
-	s.writing.Unlock()
-	s.end(fmt.Errorf("%w: the session was closed", ErrConnection))
+	if s.finish(closedError{}) {
+		s.client.raw.SetWriteDeadline(time.Now().Add(time.Second)) // also for who is writing now
+		s.writing.Lock()
+		s.client.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		s.client.conn.WriteMessage(wire.Plain{Type: wire.TypeBye}.AppendTo(nil)) // a courtesy
+		s.writing.Unlock()
+	}
+	s.client.raw.Close()
 	<-s.done
 	return nil
 }
 
 // end ends the connection for a reason, unless it has ended already.
 func (s *Session) end(reason error) {
+	s.finish(reason)
+	s.client.raw.Close()
+}
+
+// finish keeps the reason why nobody gets an answer any more, and says whether it is the first one.
+func (s *Session) finish(reason error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.finishLocked(reason)
+}
+
+func (s *Session) finishLocked(reason error) bool {
 	if s.ended != nil {
-		return
+		return false
 	}
 	s.ended = reason
 	for _, w := range s.waiting {
 		close(w.answer)
 	}
 	s.waiting = nil
-	s.client.raw.Close()
+	return true
 }
 
 // readAll hands answers to whom they are for, until the connection ends.
@@ -138,11 +160,18 @@ func (s *Session) deliver(b []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended != nil { // and the server did not know yet
+		return nil
+	}
 	if len(s.waiting) == 0 || s.waiting[0].id != id {
 		return fmt.Errorf("%w: an answer that nobody asked for", ErrProtocol)
 	}
-	s.waiting[0].answer <- append([]byte(nil), b...)
+	w := s.waiting[0]
+	w.answer <- append([]byte(nil), b...)
 	s.waiting = s.waiting[1:]
+	if w.parts && wire.TypeOf(b) == wire.TypeDone { // the goodbye behind it is no reason of the server's
+		s.finishLocked(closedError{})
+	}
 	return nil
 }
 
@@ -202,14 +231,14 @@ func (s *Session) send(ctx context.Context, id uint32, answer chan<- []byte, cut
 	if err := ended(ctx); err != nil {
 		return false, err
 	}
-	if id, err = s.queue(id, answer); err != nil {
+	request, err := s.queue(id, answer, build)
+	if err != nil {
 		return false, err
 	}
 	if !cut {
 		ctx = context.Background()
 	}
-	s.client.raw.SetWriteDeadline(time.Now().Add(requestTime))
-	err = within(ctx, s.client.raw.SetWriteDeadline, func() error { return s.client.conn.WriteMessage(build(id)) })
+	err = within(ctx, s.client.raw.SetWriteDeadline, func() error { return s.client.conn.WriteMessage(request) })
 	switch {
 	case err != nil && ctx.Err() != nil: // which is the reason for this caller alone
 		s.end(fmt.Errorf("%w: a request was cut off", ErrConnection))
@@ -221,18 +250,23 @@ func (s *Session) send(ctx context.Context, id uint32, answer chan<- []byte, cut
 	return true, nil
 }
 
-// queue appends a call, with a new id if it has none.
-func (s *Session) queue(id uint32, answer chan<- []byte) (uint32, error) {
+// queue appends a call, with a new id if it has none, and returns its request. From then on the time runs that its write may take,
+// which Close shortens.
+func (s *Session) queue(id uint32, answer chan<- []byte, build func(id uint32) []byte) (request []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended != nil {
-		return 0, s.ended
+		return nil, s.ended
 	}
 	if id == 0 {
 		id = s.newIDLocked()
 	}
-	s.waiting = append(s.waiting, call{id, answer})
-	return id, nil
+	request = build(id)
+	t := wire.TypeOf(request)
+	parts := t == wire.TypeLogout || t == wire.TypeRevokeAll || t == wire.TypeDeleteAccount
+	s.waiting = append(s.waiting, call{id, answer, parts})
+	s.client.raw.SetWriteDeadline(time.Now().Add(requestTime))
+	return request, nil
 }
 
 func (s *Session) newIDLocked() uint32 {

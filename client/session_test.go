@@ -143,6 +143,66 @@ func TestServerThatStopsReading(t *testing.T) {
 	}
 }
 
+// TestClosedHere: a session that was ended here says so, always the same way and to whom it may concern, whatever the server says to that.
+func TestClosedHere(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *client.Session) error{
+		"Close":     func(_ context.Context, s *client.Session) error { return s.Close() },
+		"Logout":    func(ctx context.Context, s *client.Session) error { return s.Logout(ctx) },
+		"LogoutAll": func(ctx context.Context, s *client.Session) error { return s.LogoutAll(ctx, password) },
+		"Delete":    func(ctx context.Context, s *client.Session) error { return s.Delete(ctx, password) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 {
+				synctest.Test(t, func(t *testing.T) {
+					srv := authtest.New(t, authtest.Options{})
+					enroll(t, srv, "alice", password)
+					config := srv.Config(nil)
+					config.Stretch(cheapKey)
+					c, err := client.Dial(t.Context(), authtest.Address, config)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s, err := c.Login(t.Context(), "alice", password, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					check := func(who string, err error) {
+						if err == nil || err.Error() != "no connection: the session was closed" ||
+							!errors.Is(err, client.ErrConnection) || !errors.Is(err, client.ErrClosed) {
+							t.Errorf("%s: %v", who, err)
+						}
+					}
+					watched := make(chan error)
+					go func() {
+						<-s.Done()
+						watched <- s.Err()
+					}()
+					if err := end(t.Context(), s); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+					check("who watches", <-watched)
+					check("Err", s.Err())
+					_, err = s.WhoAmI(t.Context())
+					check("WhoAmI", err)
+					s.Close()
+					check("Err at the end", s.Err())
+				})
+			}
+		})
+	}
+}
+
+// TestLostThenClosed: what ended the connection before stays the reason.
+func TestLostThenClosed(t *testing.T) {
+	f := newFake(t, 1)
+	s := f.session(func(k *talk) { k.say(wire.Goodbye{Code: wire.CodeIdle}) })
+	<-s.Done()
+	s.Close()
+	if err := s.Err(); !errors.Is(err, client.ErrIdle) || errors.Is(err, client.ErrClosed) {
+		t.Errorf("Err: %v", err)
+	}
+}
+
 func TestGoodbyes(t *testing.T) {
 	for _, code := range []wire.Code{wire.CodeIdle, wire.CodeLimit, wire.CodeShuttingDown, wire.CodeSessionExpired, wire.CodeSessionRevoked, 999} {
 		f := newFake(t, 1)
