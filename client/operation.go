@@ -76,8 +76,10 @@ func (op *operation) sum(signed []byte) [32]byte {
 // ChangePassword puts a new password in the place of the current one. The old one is good for nothing from then on, and all
 // other sessions of the account have ended; this one goes on.
 func (s *Session) ChangePassword(ctx context.Context, current, next string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	if err := s.changing.take(ctx); err != nil {
+		return err
+	}
+	defer s.changing.pass()
 	prepared, err := preparePassword(next)
 	if err != nil {
 		return err
@@ -155,8 +157,10 @@ func (s *Session) LogoutAll(ctx context.Context, password string) error {
 
 // prove makes a request that holds nothing but a proof.
 func (s *Session) prove(ctx context.Context, t wire.Type, password string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	if err := s.changing.take(ctx); err != nil {
+		return err
+	}
+	defer s.changing.pass()
 	op, err := s.operate(ctx, t, password)
 	if err != nil {
 		return err

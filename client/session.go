@@ -20,8 +20,8 @@ type Session struct {
 	client *Client
 	name   string
 
-	changing sync.Mutex // held by an operation that needs the password
-	writing  sync.Mutex // held to queue a call and write its request, so that both have one order
+	changing turn // held by an operation that needs the password
+	writing  turn // held to queue a call and write its request, so that both have one order
 
 	mu        sync.Mutex // guards what follows
 	accountID [16]byte
@@ -53,7 +53,7 @@ func (closedError) Unwrap() []error { return []error{ErrConnection, ErrClosed} }
 func (c *Client) enter(w *wire.Welcome) *Session {
 	s := &Session{
 		client: c, name: string(w.Name), accountID: w.AccountID, id: w.SessionID,
-		expires: time.Unix(int64(w.Expires), 0), done: make(chan struct{}),
+		expires: time.Unix(int64(w.Expires), 0), changing: newTurn(), writing: newTurn(), done: make(chan struct{}),
 	}
 	c.used = true
 	go s.readAll()
@@ -94,10 +94,10 @@ func (s *Session) Err() error {
 func (s *Session) Close() error {
 	if s.finish(closedError{}) {
 		s.client.raw.SetWriteDeadline(time.Now().Add(time.Second)) // also for who is writing now
-		s.writing.Lock()
+		s.writing.take(context.Background())
 		s.client.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		s.client.conn.WriteMessage(wire.Plain{Type: wire.TypeBye}.AppendTo(nil)) // a courtesy
-		s.writing.Unlock()
+		s.writing.pass()
 	}
 	s.client.raw.Close()
 	<-s.done
@@ -224,20 +224,27 @@ func (s *Session) malformed(err error) error {
 }
 
 // send queues a call and writes its request, unless ctx has ended. What the server sends is read meanwhile: neither side waits for the
-// other. A write that has begun is only cut by ctx where that is asked for, since it takes the connection with it. Written says whether one has.
+// other. A write that has begun is only cut by ctx where that is asked for, since it takes the connection with it; where not, nobody
+// waits for it but the requests behind it. Written says whether one has begun.
 func (s *Session) send(ctx context.Context, id uint32, answer chan<- []byte, cut bool, build func(id uint32) []byte) (written bool, err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := ended(ctx); err != nil {
+	if err := s.writing.take(ctx); err != nil {
 		return false, err
 	}
 	request, err := s.queue(id, answer, build)
 	if err != nil {
+		s.writing.pass()
 		return false, err
 	}
 	if !cut {
-		ctx = context.Background()
+		go func() {
+			defer s.writing.pass()
+			if err := s.client.conn.WriteMessage(request); err != nil {
+				s.end(connectionError(context.Background(), err))
+			}
+		}()
+		return true, nil
 	}
+	defer s.writing.pass()
 	err = within(ctx, s.client.raw.SetWriteDeadline, func() error { return s.client.conn.WriteMessage(request) })
 	switch {
 	case err != nil && ctx.Err() != nil: // which is the reason for this caller alone

@@ -118,28 +118,93 @@ func TestServerThatStopsAnswering(t *testing.T) {
 	})
 }
 
-// TestServerThatStopsReading holds up neither Close nor a request for longer than it may take. In a bubble it would: time
-// does not pass for who waits for a mutex.
+// TestServerThatStopsReading holds up neither Close nor a request for longer than it may take.
 func TestServerThatStopsReading(t *testing.T) {
-	f := newFake(t, 1)
-	hold := make(chan struct{})
-	defer close(hold)
-	s := f.session(func(*talk) { <-hold })
-	began, stuck := time.Now(), make(chan error)
-	go func() {
-		_, err := s.WhoAmI(t.Context())
-		stuck <- err
-	}()
-	s.Close()
-	if waited := time.Since(began); waited > 5*time.Second {
-		t.Errorf("Close took %v", waited)
-	}
-	if err := <-stuck; !errors.Is(err, client.ErrConnection) {
-		t.Errorf("WhoAmI: %v", err)
-	}
-	<-s.Done()
-	if _, err := s.WhoAmI(t.Context()); !errors.Is(err, client.ErrConnection) {
-		t.Errorf("WhoAmI behind Close: %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1)
+		hold := make(chan struct{})
+		defer close(hold)
+		s := f.session(func(*talk) { <-hold })
+		began, stuck := time.Now(), make(chan error)
+		for range 2 {
+			go func() {
+				_, err := s.WhoAmI(t.Context())
+				stuck <- err
+			}()
+		}
+		synctest.Wait()
+		s.Close()
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("Close took %v", waited)
+		}
+		for range 2 {
+			if err := <-stuck; !errors.Is(err, client.ErrConnection) {
+				t.Errorf("WhoAmI: %v", err)
+			}
+		}
+		<-s.Done()
+		if _, err := s.WhoAmI(t.Context()); !errors.Is(err, client.ErrConnection) {
+			t.Errorf("WhoAmI behind Close: %v", err)
+		}
+	})
+}
+
+// TestRequestsThatAreNotTaken end with their contexts, while the write goes on: until the server reads again, or for as long as a
+// request may take.
+func TestRequestsThatAreNotTaken(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t, 1)
+			hold := make(chan struct{})
+			var asked []wire.Type
+			s := f.session(func(k *talk) {
+				<-hold
+				for b := k.read(); b != nil && wire.TypeOf(b) != wire.TypeBye; b = k.read() {
+					asked = append(asked, wire.TypeOf(b))
+					id, _ := wire.RequestID(b)
+					k.say(&wire.Account{ID: id, Name: []byte("alice")})
+				}
+			})
+			began := time.Now()
+			var wg sync.WaitGroup
+			for _, call := range []struct {
+				within time.Duration
+				do     func(context.Context) error
+			}{
+				{300 * time.Millisecond, func(ctx context.Context) error { _, err := s.WhoAmI(ctx); return err }},
+				{500 * time.Millisecond, func(ctx context.Context) error { _, err := s.List(ctx); return err }},
+				{700 * time.Millisecond, func(ctx context.Context) error { return s.ChangePassword(ctx, password, another) }},
+				{900 * time.Millisecond, func(ctx context.Context) error { return s.LogoutAll(ctx, password) }}, // behind that
+			} {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), call.within)
+					defer cancel()
+					err := call.do(ctx)
+					if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, client.ErrConnection) || time.Since(began) != call.within {
+						t.Errorf("%v after %v, want %v", err, time.Since(began), call.within)
+					}
+				})
+				synctest.Wait() // so that they come in this order
+			}
+			wg.Wait()
+			if again {
+				time.Sleep(10 * time.Second)
+				close(hold)
+				if who, err := s.WhoAmI(t.Context()); err != nil || who.Name != "alice" {
+					t.Errorf("WhoAmI afterwards: %v, %v", who, err)
+				}
+				s.Close()
+				if len(asked) != 2 {
+					t.Errorf("the server was asked %v", asked)
+				}
+				return
+			}
+			<-s.Done()
+			if err := s.Err(); !errors.Is(err, client.ErrConnection) || time.Since(began) != 15*time.Second {
+				t.Errorf("Err: %v after %v", err, time.Since(began))
+			}
+			close(hold)
+		})
 	}
 }
 
