@@ -71,6 +71,9 @@ func newConn(h *handshake, in, out *noise.CipherState) *Conn {
 	return c
 }
 
+// Format writes the address of the peer, whatever the verb: what was read is not printed.
+func (c *Conn) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "connection to %v", c.RemoteAddr()) }
+
 // HandshakeHash returns the hash over the whole handshake, which no other connection has: h in PROTOCOL 6.
 func (c *Conn) HandshakeHash() [32]byte { return c.handshakeHash }
 

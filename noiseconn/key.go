@@ -5,16 +5,29 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/cloudflare/circl/dh/x25519"
 )
 
-// A StaticKey is an X25519 key pair: a server's node key, or a client's device key.
+// A StaticKey is an X25519 key pair: a server's node key, or a client's device key. Neither fmt nor slog nor json prints it.
 type StaticKey struct {
 	Private, Public [32]byte
 }
+
+const masked = "[secret]"
+
+// Format writes "[secret]", whatever the verb.
+func (StaticKey) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, masked) }
+
+// LogValue returns "[secret]".
+func (StaticKey) LogValue() slog.Value { return slog.StringValue(masked) }
+
+// MarshalText returns "[secret]".
+func (StaticKey) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // NewStaticKey makes a key pair of 32 bytes of random, which may be nil for crypto/rand.Reader.
 func NewStaticKey(random io.Reader) (StaticKey, error) {
