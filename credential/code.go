@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -106,8 +107,8 @@ func (c Code) Text() string {
 // String says what kind of code it is, and no more.
 func (c Code) String() string { return codePrefix + c.Kind.String() + "-…" }
 
-// GoString is String.
-func (c Code) GoString() string { return c.String() }
+// Format writes String, whatever the verb.
+func (c Code) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
 
 // Fingerprint is that of the server's identity, as in an address (PROTOCOL 4).
 func (c Code) Fingerprint() string {

@@ -5,6 +5,8 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
+	"io"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -26,12 +28,15 @@ func Salt(key [32]byte, realmID [16]byte, name string) [16]byte {
 }
 
 // Key is what a password stretches to: the key that proves it, and the key by which the server confirms that
-// it knows the account. It is for one account, salt and KDF, and nobody stores it.
+// it knows the account. It is for one account, salt and KDF, and nobody stores or prints it.
 type Key struct {
 	private   ed25519.PrivateKey
 	public    [32]byte
 	serverKey [32]byte
 }
+
+// Format writes "[secret]", whatever the verb.
+func (Key) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[secret]") }
 
 // Derive stretches a password, as the client does for every login. Password and name are prepared. It takes
 // tenths of a second and all the memory of the KDF, which must pass [KDF.Check]. It does not keep the password.

@@ -3,6 +3,8 @@ package credential
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -82,4 +84,27 @@ func TestDestroy(t *testing.T) {
 		}
 	}()
 	key.Prove([32]byte{})
+}
+
+// TestKeyIsNotPrinted by whatever prints what it is in.
+func TestKeyIsNotPrinted(t *testing.T) {
+	key, err := newKey(bytes.Repeat([]byte{7}, stretchedSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range [][]byte{key.private[:8], key.serverKey[:8]} {
+		shapes := []string{
+			string(secret), fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), strings.Trim(fmt.Sprint(secret), "[]"),
+			strings.Trim(fmt.Sprintf("%#v", secret), "[]byte{}"),
+		}
+		for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d"} {
+			for _, v := range []any{key, *key, struct{ K Key }{*key}, []*Key{key}} {
+				for _, shape := range shapes {
+					if got := fmt.Sprintf(format, v); strings.Contains(got, shape) {
+						t.Errorf("%s shows %s", format, got)
+					}
+				}
+			}
+		}
+	}
 }
