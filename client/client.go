@@ -175,6 +175,9 @@ func (c *Client) hangUp() {
 	}
 }
 
+// Format writes the address, whatever the verb: the device key is not printed.
+func (c *Client) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "client of %s", c.address) }
+
 // Address returns the address as it is dialed and remembered: HOST:PORT.
 func (c *Client) Address() string { return c.address }
 

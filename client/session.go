@@ -69,6 +69,11 @@ func (s *Session) record(token store.Token, resumeKey [32]byte) store.Session {
 	}
 }
 
+// Format writes the account's name and the address, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "session of %s at %s", s.name, s.client.address)
+}
+
 // Name returns the account's name.
 func (s *Session) Name() string { return s.name }
 

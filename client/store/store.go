@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,9 @@ func (s *Store) WithContext(ctx context.Context) *Store {
 	bounded.ctx = ctx
 	return &bounded
 }
+
+// Format writes where the store is, whatever the verb, and nothing that is in it.
+func (s Store) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "store in %s", cmp.Or(s.dir, "memory")) }
 
 // trusted reports whether a folder may belong to a user: its owner can change what is in it, whatever its mode is.
 func trusted(uid, effective int) bool { return uid == effective || uid == 0 }
