@@ -29,6 +29,8 @@ func reportJSON(w io.Writer, exit int, err error) {
 		d.Code = "interrupted"
 	case exit == exitStorage:
 		d.Code = admin.CodeStorage
+	case exit == exitBusy:
+		d.Code = admin.CodeBusy
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)

@@ -239,7 +239,7 @@ func (f folder) lockBackup() (unlock func(), err error) {
 		return nil, local(fmt.Errorf("cannot lock the data folder: %w", err))
 	}
 	if !locked {
-		return nil, fail(exitLocal, "another backup of this folder is under way: %s", f)
+		return nil, fail(exitBusy, "another backup of this folder is under way: %s", f)
 	}
 	return func() { _ = l.Close() }, nil
 }

@@ -49,7 +49,7 @@ func TestBackupsTakeTurns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, exitLocal, "another backup of this folder is under way", "backup", "--data", string(f), file)
+	want(t, exitBusy, "another backup of this folder is under way", "backup", "--data", string(f), file)
 	unlock()
 	want(t, exitDone, "", "backup", "--data", string(f), file)
 

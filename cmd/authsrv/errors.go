@@ -13,8 +13,9 @@ import (
 const (
 	exitDone        = 0
 	exitUsage       = 2
-	exitLocal       = 5 // refused here: bad input, a bad key file, a wrong passphrase, a folder in use
+	exitLocal       = 5 // refused here: bad input, a bad key file, a wrong passphrase
 	exitStorage     = 6
+	exitBusy        = 7   // what is in the way may go away by itself: to try again may do
 	exitInterrupted = 130 // before anything was done
 )
 
@@ -37,7 +38,7 @@ func local(err error) error {
 	if err == nil || errors.As(err, &f) {
 		return err
 	}
-	for _, disk := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO} {
+	for _, disk := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO, syscall.EROFS} {
 		if errors.Is(err, disk) {
 			return fail(exitStorage, "storage failed: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,11 @@ func TestLocal(t *testing.T) {
 	if err := local(fmt.Errorf("more: %w", fail(exitStorage, "storage"))); !errors.As(err, &f) || f.code != exitStorage {
 		t.Errorf("%v", err)
 	}
+	for _, disk := range []error{syscall.ENOSPC, syscall.EIO, syscall.EROFS} {
+		if err := local(&fs.PathError{Op: "open", Path: "lock", Err: disk}); !errors.As(err, &f) || f.code != exitStorage || !errors.Is(err, disk) {
+			t.Errorf("%v", err)
+		}
+	}
 	if err := local(io.EOF); !errors.As(err, &f) || f.code != exitLocal || !errors.Is(err, io.EOF) {
 		t.Errorf("%v", err)
 	}
@@ -76,6 +82,30 @@ func TestCheckListen(t *testing.T) {
 	} {
 		if err := checkListen(address); (err == nil) != ok {
 			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// What may be otherwise a moment later has the exit code of that, and the address is named once.
+func TestCannotListen(t *testing.T) {
+	listen := func(err error) error {
+		return &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, Err: err}
+	}
+	for _, c := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{listen(os.NewSyscallError("bind", syscall.EADDRINUSE)), exitBusy, syscall.EADDRINUSE.Error()},
+		{listen(os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)), exitBusy, syscall.EADDRNOTAVAIL.Error()},
+		{listen(os.NewSyscallError("bind", syscall.EACCES)), exitLocal, syscall.EACCES.Error()},
+		{listen(&net.DNSError{Err: "no such host", Name: "host", Server: "192.0.2.1:53", IsNotFound: true}), exitBusy, "no such host"},
+		{listen(&net.DNSError{Err: "i/o timeout", Name: "host", IsTimeout: true}), exitBusy, "the host can't be looked up: i/o timeout"},
+		{io.EOF, exitLocal, "EOF"},
+	} {
+		var f *failure
+		if err := cannotListen("host:1", c.err); !errors.As(err, &f) || f.code != c.code || err.Error() != "cannot listen at host:1: "+c.text {
+			t.Errorf("%v becomes %v", c.err, err)
 		}
 	}
 }

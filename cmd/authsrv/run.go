@@ -201,7 +201,7 @@ func (r *instance) bind(ctx context.Context) (err error) {
 	}
 	r.listener, err = (&net.ListenConfig{KeepAliveConfig: noiseconn.KeepAlive()}).Listen(ctx, "tcp", r.config.listen)
 	if err != nil {
-		return fail(exitLocal, "cannot listen at %s: %w", r.config.listen, err)
+		return cannotListen(r.config.listen, err)
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (r *instance) wait(ctx context.Context, ended <-chan error) error {
 		case <-r.engine.Failed():
 			return explainStore(r.config.folder.database(), r.engine.Err())
 		case err := <-ended:
-			return fail(exitLocal, "cannot listen any more: %w", errors.Join(err, r.stop()))
+			return fail(exitBusy, "cannot listen any more: %w", errors.Join(err, r.stop()))
 		case <-r.hangups:
 			if r.abandoned() {
 				return nil

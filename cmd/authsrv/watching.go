@@ -74,7 +74,7 @@ func (r *instance) bindHTTP(ctx context.Context) (err error) {
 		return nil
 	}
 	if r.web, err = new(net.ListenConfig).Listen(ctx, "tcp", r.config.http); err != nil {
-		return fail(exitLocal, "cannot listen at %s for http: %w", r.config.http, err)
+		return cannotListen(r.config.http+" for http", err)
 	}
 	return nil
 }
