@@ -74,8 +74,10 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 		}
 	}
 	unlock, err := f.lock()
-	if err != nil {
-		return fail(exitLocal, "%w (and nobody answers at its socket %s)", err, admin.SocketName)
+	if errors.Is(err, errUsed) {
+		return fail(exitBusy, "%w (and nobody answers at its socket %s)", err, admin.SocketName)
+	} else if err != nil {
+		return err
 	}
 	defer unlock()
 	if !accounts {

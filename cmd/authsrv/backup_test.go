@@ -59,7 +59,7 @@ func TestBackupsTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	want(t, exitLocal, "another authsrv is running on this folder", "backup", "--data", string(f), "--replace", file)
+	want(t, exitBusy, "another authsrv uses this folder", "backup", "--data", string(f), "--replace", file)
 }
 
 // A database that is damaged makes no backup that says that it is good, and stays as it is.

@@ -65,7 +65,12 @@ func explainStore(dir string, err error) error {
 	return fail(exitStorage, "storage failed: %w", err)
 }
 
-// errInUse is the one line for a folder that another process works on.
-func errInUse(dir string) error {
-	return fail(exitLocal, "another authsrv is running on this folder: %s", dir)
+// errUsed says of a folder that another process works on it: a command, or a server that does not answer (yet, or any more).
+var errUsed = errors.New("another authsrv uses this folder")
+
+func errInUse(dir string) error { return fail(exitBusy, "%w: %s", errUsed, dir) }
+
+// errRunning is the one line for a folder whose server runs, and goes on.
+func errRunning(f folder) error {
+	return fail(exitLocal, "another authsrv is running on this folder: %s", f)
 }

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/authsrv/authsrv/internal/admin"
 )
 
 // folder is the data folder, by its absolute name.
@@ -150,7 +154,7 @@ func syncFolder(dir string) error {
 }
 
 // lock makes this process the only one that changes the folder. The lock ends with the process at the latest. Its
-// file stays.
+// file stays. The error is errRunning where a server answers, and errUsed where nobody does.
 func (f folder) lock() (unlock func(), err error) {
 	l := flock.New(f.lockFile(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()
@@ -158,9 +162,31 @@ func (f folder) lock() (unlock func(), err error) {
 		return nil, local(fmt.Errorf("cannot lock the data folder: %w", err))
 	}
 	if !locked {
+		if _, err := admin.Dial(string(f)); err == nil {
+			return nil, errRunning(f)
+		}
 		return nil, errInUse(string(f))
 	}
 	return func() { _ = l.Close() }, nil
+}
+
+const (
+	lockTime = 10 * time.Second       // how long a server that starts waits for the folder
+	lockPoll = 100 * time.Millisecond // and how often it looks
+)
+
+// lockPatiently is lock for a server that starts: what a command does on a stopped folder is done in a moment. For a server that runs it does not wait.
+func (f folder) lockPatiently(log *slog.Logger) (unlock func(), err error) {
+	end := time.Now().Add(lockTime)
+	for waits := false; ; time.Sleep(lockPoll) {
+		if unlock, err = f.lock(); !errors.Is(err, errUsed) || !time.Now().Before(end) {
+			return unlock, err
+		}
+		if !waits {
+			waits = true
+			log.Info("waiting: another authsrv uses this folder", "data", string(f), "within", lockTime)
+		}
+	}
 }
 
 // writeWhole puts text in the place of a file: a reader finds the old text or the new one, whatever happens meanwhile. Errors name the file.

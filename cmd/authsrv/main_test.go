@@ -32,7 +32,7 @@ func TestExplainStore(t *testing.T) {
 		code int
 		text string
 	}{
-		{pebblekv.ErrLocked, exitLocal, "another authsrv is running on this folder"},
+		{pebblekv.ErrLocked, exitBusy, "another authsrv uses this folder"},
 		{pebblekv.ErrNewerFormat, exitLocal, "a newer version"},
 		{account.ErrNewerFormat, exitLocal, "a newer version"},
 		{account.ErrOtherRealm, exitLocal, "another key file"},

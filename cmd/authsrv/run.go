@@ -127,7 +127,8 @@ func (p *program) run(c *cli.Context) error {
 		}
 	}
 	var unlock func()
-	if r.keys, r.sealed, unlock, err = p.prepare(c, f, false); err != nil {
+	lock := func() (func(), error) { return f.lockPatiently(r.log) }
+	if r.keys, r.sealed, unlock, err = p.prepare(c, f, false, lock); err != nil {
 		return err
 	}
 	defer unlock()

@@ -48,7 +48,7 @@ func (p *program) init(c *cli.Context) error {
 		k, err = p.openKeys(c, f)
 	} else {
 		var unlock func()
-		if k, _, unlock, err = p.prepare(c, f, true); err == nil {
+		if k, _, unlock, err = p.prepare(c, f, true, f.lock); err == nil {
 			defer unlock()
 		}
 	}
@@ -85,7 +85,7 @@ func initListenFlag() cli.Flag {
 }
 
 // prepare makes the folder and its keys where they are missing, locks the folder, and opens the keys.
-func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, passphrase []byte, unlock func(), err error) {
+func (p *program) prepare(c *cli.Context, f folder, ask bool, lock func() (func(), error)) (k *keyfile.Keys, passphrase []byte, unlock func(), err error) {
 	hasKeys, err := f.inspect()
 	if err != nil {
 		return nil, nil, nil, err
@@ -103,7 +103,7 @@ func (p *program) prepare(c *cli.Context, f folder, ask bool) (k *keyfile.Keys, 
 			return nil, nil, nil, err
 		}
 	}
-	if unlock, err = f.lock(); err != nil {
+	if unlock, err = lock(); err != nil {
 		return nil, nil, nil, err
 	}
 	defer func() {
