@@ -69,13 +69,17 @@ func dialog(ts *testscript.TestScript, neg bool, args []string) {
 			seen = expect(ts, &s, seen, text)
 		case ">":
 			_, err = terminal.WriteString(text + "\n")
+		case "&":
+			if output, err := command(ts, strings.Fields(text)).CombinedOutput(); err != nil {
+				ts.Fatalf("meanwhile %s: %v\n%s", text, err, output)
+			}
 		case "^C":
 			_, err = terminal.WriteString("\x03")
 		case "^D":
 			_, err = terminal.WriteString("\x04")
 		case "":
 		default:
-			ts.Fatalf("a line of a dialog begins with <, >, ^C or ^D: %q", line)
+			ts.Fatalf("a line of a dialog begins with <, >, &, ^C or ^D: %q", line)
 		}
 		ts.Check(err)
 	}

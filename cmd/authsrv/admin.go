@@ -73,6 +73,12 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 			return err
 		}
 	}
+	var passphrase []byte
+	if accounts {
+		if passphrase, err = p.passphraseOf(c, f); err != nil {
+			return err
+		}
+	}
 	unlock, err := f.lock()
 	if errors.Is(err, errUsed) {
 		return fail(exitBusy, "%w (and nobody answers at its socket %s)", err, admin.SocketName)
@@ -83,7 +89,7 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	if !accounts {
 		return explainAdmin(ask(&admin.Operations{Status: f.status}))
 	}
-	keys, passphrase, err := p.openKeyFile(c, f)
+	keys, err := openKeysWith(f.keys(), f.keys(), passphrase)
 	if err != nil {
 		return err
 	}

@@ -51,11 +51,17 @@ func (p *program) openKeyFileAs(c *cli.Context, f folder, name string) (*keyfile
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := keyfile.OpenAs(f.keys(), name, passphrase)
+	k, err := openKeysWith(f.keys(), name, passphrase)
+	return k, passphrase, err
+}
+
+// openKeysWith opens a key file for who has asked for its passphrase already: nobody types one while the folder is locked.
+func openKeysWith(path, name string, passphrase []byte) (*keyfile.Keys, error) {
+	k, err := keyfile.OpenAs(path, name, passphrase)
 	if errors.Is(err, keyfile.ErrPassphraseNeeded) {
-		return nil, nil, needsPassphrase(err)
+		return nil, needsPassphrase(err)
 	}
-	return k, passphrase, local(err)
+	return k, local(err)
 }
 
 func needsPassphrase(err error) error {

@@ -36,26 +36,10 @@ type keyFileIs struct {
 }
 
 func (p *program) seal(c *cli.Context) error {
-	return p.changeKeyFile(c, func(f folder, sealed bool) error {
-		if sealed {
-			return fail(exitLocal, "the key file is sealed already: unseal it first, to change the passphrase")
-		}
-		k, err := keyfile.Open(f.keys(), nil)
-		if err != nil {
-			return local(err)
-		}
-		passphrase, err := p.passphraseToSeal(c)
-		if err != nil {
-			return err
-		}
-		if err := keyfile.Save(f.keys(), k, passphrase); err != nil {
-			return local(err)
-		}
-		return p.print(c, keyFileIs{f.keys(), true}, "sealed: %s\n", f.keys())
-	})
+	return p.changeKeyFile(c, true, p.passphraseToSeal)
 }
 
-func (p *program) passphraseToSeal(c *cli.Context) ([]byte, error) {
+func (p *program) passphraseToSeal(c *cli.Context, _ folder) ([]byte, error) {
 	passphrase, err := givenPassphrase(c)
 	if err != nil || passphrase != nil {
 		return passphrase, err
@@ -71,23 +55,11 @@ func (p *program) passphraseToSeal(c *cli.Context) ([]byte, error) {
 }
 
 func (p *program) unseal(c *cli.Context) error {
-	return p.changeKeyFile(c, func(f folder, sealed bool) error {
-		if !sealed {
-			return fail(exitLocal, "the key file is not sealed: %s", f.keys())
-		}
-		k, err := p.openKeys(c, f)
-		if err != nil {
-			return err
-		}
-		if err := keyfile.Save(f.keys(), k, nil); err != nil {
-			return local(err)
-		}
-		return p.print(c, keyFileIs{f.keys(), false}, "unsealed: %s\n", f.keys())
-	})
+	return p.changeKeyFile(c, false, p.passphraseOf)
 }
 
-// changeKeyFile calls change with the data folder locked.
-func (p *program) changeKeyFile(c *cli.Context, change func(f folder, sealed bool) error) error {
+// changeKeyFile seals the key file of a stopped server, or takes the seal off, by the passphrase that ask returns: it asks while the folder is not locked.
+func (p *program) changeKeyFile(c *cli.Context, seal bool, ask func(*cli.Context, folder) ([]byte, error)) error {
 	f, err := dataFolder(c)
 	if err != nil {
 		return err
@@ -95,14 +67,55 @@ func (p *program) changeKeyFile(c *cli.Context, change func(f folder, sealed boo
 	if _, err := keyfile.Sealed(f.keys()); err != nil { // before a lock file is made in whatever folder that is
 		return local(err)
 	}
-	unlock, err := f.lock()
+	unlock, err := f.lock() // so that nobody is asked in vain
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	sealed, err := keyfile.Sealed(f.keys())
+	unlock()
+	if err := f.canChange(seal); err != nil {
+		return err
+	}
+	passphrase, err := ask(c, f)
 	if err != nil {
+		return err
+	}
+	if unlock, err = f.lock(); err != nil {
+		return err
+	}
+	defer unlock()
+	if err := f.canChange(seal); err != nil {
+		return err
+	}
+	open, save := passphrase, []byte(nil)
+	if seal {
+		open, save = nil, passphrase
+	}
+	k, err := openKeysWith(f.keys(), f.keys(), open)
+	if err != nil {
+		return err
+	}
+	if err := keyfile.Save(f.keys(), k, save); err != nil {
 		return local(err)
 	}
-	return change(f, sealed)
+	done := "unsealed"
+	if seal {
+		done = "sealed"
+	}
+	return p.print(c, keyFileIs{f.keys(), seal}, "%s: %s\n", done, f.keys())
+}
+
+// canChange says whether the key file can be sealed, or its seal be taken off: it is what it is to be, or says what is wrong.
+func (f folder) canChange(seal bool) error {
+	sealed, err := keyfile.Sealed(f.keys())
+	switch {
+	case err != nil:
+		return local(err)
+	case sealed && seal:
+		return fail(exitLocal, "the key file is sealed already: unseal it first, to change the passphrase")
+	case !sealed && !seal:
+		return fail(exitLocal, "the key file is not sealed: %s", f.keys())
+	case seal:
+		_, err = keyfile.Open(f.keys(), nil)
+	}
+	return local(err)
 }

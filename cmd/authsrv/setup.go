@@ -90,7 +90,11 @@ func (p *program) prepare(c *cli.Context, f folder, ask bool, lock func() (func(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if !hasKeys { // what can fail comes before anything is made
+	if hasKeys {
+		if passphrase, err = p.passphraseOf(c, f); err != nil {
+			return nil, nil, nil, err
+		}
+	} else { // what can fail comes before anything is made
 		if passphrase, err = givenPassphrase(c); err != nil {
 			return nil, nil, nil, err
 		}
@@ -116,7 +120,7 @@ func (p *program) prepare(c *cli.Context, f folder, ask bool, lock func() (func(
 		return nil, nil, nil, err
 	}
 	if hasKeys {
-		k, passphrase, err = p.openKeyFile(c, f)
+		k, err = openKeysWith(f.keys(), f.keys(), passphrase)
 	} else {
 		k, err = makeKeys(f, passphrase)
 	}
