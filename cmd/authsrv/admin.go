@@ -64,14 +64,8 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return explainAdmin(err)
 	}
-	info, err := os.Stat(string(f))
-	if err != nil {
-		return local(err)
-	}
-	if uid, known := owner(info); known {
-		if err := f.mayOpen(os.Geteuid(), uid); err != nil {
-			return err
-		}
+	if err := f.checkOwner(); err != nil { // before somebody is asked
+		return err
 	}
 	var passphrase []byte
 	if accounts {
@@ -97,14 +91,6 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 		ring := keyring.New(&keyring.Config{Path: f.keys(), Keys: keys, Passphrase: passphrase, Accounts: s})
 		return explainAdmin(ask(&admin.Operations{Accounts: s, Keys: ring}))
 	})
-}
-
-// mayOpen keeps root from making files in the folder of a server of another user, which that server could not open afterwards.
-func (f folder) mayOpen(own, owner int) error {
-	if own == 0 && owner != 0 {
-		return fail(exitLocal, "the server is stopped, and %s belongs to user %d: do this as that user", f, owner)
-	}
-	return nil
 }
 
 // onStore opens the store of a locked folder for as long as do takes.

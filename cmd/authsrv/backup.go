@@ -62,6 +62,9 @@ func (p *program) backup(c *cli.Context) error {
 	if !hasKeys {
 		return fail(exitLocal, "%s is not a data folder: it has no key file", f)
 	}
+	if err := f.checkOwner(); err != nil { // before somebody is asked
+		return err
+	}
 	if err := p.checkPlace(c, f, file); err != nil {
 		return err
 	}
@@ -233,6 +236,9 @@ func (f folder) removeCheckpoint() error {
 
 // lockBackup makes this process the only one that backs the folder up. Its file stays.
 func (f folder) lockBackup() (unlock func(), err error) {
+	if err := f.checkOwner(); err != nil { // whether or not the server runs: it backs up too, before a migration
+		return nil, err
+	}
 	l := flock.New(f.backupLock(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()
 	if err != nil {

@@ -122,6 +122,9 @@ func (f folder) removeMark() error {
 
 // create makes the folder, durably, or closes one that is there to others.
 func (f folder) create() error {
+	if err := f.checkOwner(); err != nil {
+		return err
+	}
 	var made []string // what is missing on the way, from below
 	for dir := string(f); ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -153,9 +156,37 @@ func syncFolder(dir string) error {
 	return f.Sync()
 }
 
+// effectiveUser is changed by tests alone.
+var effectiveUser = os.Geteuid
+
+// checkOwner is mayOpen for this process, and a folder that need not be there.
+func (f folder) checkOwner() error {
+	info, err := os.Stat(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return local(err)
+	}
+	if uid, known := owner(info); known {
+		return f.mayOpen(effectiveUser(), uid)
+	}
+	return nil
+}
+
+// mayOpen keeps root from making files in the folder of a server of another user, which that server could not open afterwards.
+func (f folder) mayOpen(own, owner int) error {
+	if own == 0 && owner != 0 {
+		return fail(exitLocal, "%s belongs to user %d, whose server can't open what root leaves there: do this as that user", f, owner)
+	}
+	return nil
+}
+
 // lock makes this process the only one that changes the folder. The lock ends with the process at the latest. Its
 // file stays. The error is errRunning where a server answers, and errUsed where nobody does.
 func (f folder) lock() (unlock func(), err error) {
+	if err := f.checkOwner(); err != nil {
+		return nil, err
+	}
 	l := flock.New(f.lockFile(), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := l.TryLock()
 	if err != nil {

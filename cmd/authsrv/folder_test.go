@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,7 +27,7 @@ func TestLockPatiently(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		time.AfterFunc(lockTime/2, unlock)
+		time.AfterFunc(lockTime/2-lockPoll/2, unlock)
 		if unlock, err = f.lockPatiently(log); err != nil || time.Since(start) != lockTime/2 {
 			t.Fatalf("after %v: %v", time.Since(start), err)
 		}
@@ -61,4 +64,71 @@ func TestLockOfARunningServer(t *testing.T) {
 		!strings.Contains(err.Error(), "another authsrv is running on this folder") {
 		t.Errorf("%v", err)
 	}
+}
+
+// root leaves nothing in the folder of another user's server, which that one could not open.
+func TestRootInTheFolderOfAnother(t *testing.T) {
+	f := served(t)
+	if _, known := owner(mustStat(t, string(f))); !known {
+		t.Skip("files have no owner here that can be told")
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(string(f), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		effectiveUser = func() int { return 0 }
+		defer func() { effectiveUser = os.Geteuid }()
+	}
+	passphrase := filepath.Join(t.TempDir(), "passphrase")
+	if err := os.WriteFile(passphrase, []byte("hidden words"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	state := func() (text string) {
+		err := filepath.WalkDir(string(f), func(name string, d fs.DirEntry, err error) error {
+			if err == nil {
+				info := mustStat(t, name)
+				text += fmt.Sprintln(name, info.Mode(), info.ModTime(), info.Size())
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := state()
+	backup := filepath.Join(t.TempDir(), "a.backup")
+	at := "--data=" + string(f)
+	for _, args := range [][]string{
+		{"seal", at, "--passphrase-file", passphrase}, {"unseal", at}, {"backup", at, backup}, {"init", at, "--listen", "127.0.0.1:0"},
+		{"run", at, "--listen", "127.0.0.1:0"}, {"status", at}, {"user", "list", at}, {"key", "rotate", at, "epoch"}, {"audit", at},
+	} {
+		want(t, exitLocal, "do this as that user", args...)
+		if after := state(); after != before {
+			t.Errorf("%q: it was\n%sand is\n%s", args, before, after)
+		}
+	}
+	empty := folder(t.TempDir())
+	if os.Geteuid() == 0 {
+		if err := os.Chown(string(empty), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f = empty
+	before = state()
+	want(t, exitLocal, "do this as that user", "init", "--data", string(f))
+	want(t, exitLocal, "do this as that user", "run", "--data", string(f), "--listen", "127.0.0.1:0")
+	if after := state(); after != before {
+		t.Errorf("an empty folder was\n%sand is\n%s", before, after)
+	}
+}
+
+func mustStat(t *testing.T, name string) fs.FileInfo {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }

@@ -104,6 +104,9 @@ func (p *program) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := f.checkOwner(); err != nil { // before anything is bound
+		return err
+	}
 	if hasKeys {
 		if err := f.checkDatabase(); err != nil {
 			return err
