@@ -52,14 +52,16 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(f.keys()); errors.Is(err, fs.ErrNotExist) { // before a lock file is made in whatever folder that is
-		return fail(exitLocal, "%s is not a data folder: it has no key file", f)
-	} else if err != nil {
-		return local(err)
-	}
 	client, err := admin.Dial(string(f))
 	if err == nil {
 		return explainAdmin(ask(client))
+	}
+	var refused *admin.Error
+	if errors.As(err, &refused) {
+		return explainAdmin(err)
+	}
+	if err := f.needKeys(); err != nil { // before a lock file is made in whatever folder that is
+		return err
 	}
 	if !errors.Is(err, admin.ErrNotRunning) {
 		return explainAdmin(err)

@@ -55,12 +55,8 @@ func (p *program) backup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	hasKeys, err := f.inspect()
-	if err != nil {
+	if err := f.needKeys(); err != nil {
 		return err
-	}
-	if !hasKeys {
-		return fail(exitLocal, "%s is not a data folder: it has no key file", f)
 	}
 	if err := f.checkOwner(); err != nil { // before somebody is asked
 		return err

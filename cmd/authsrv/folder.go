@@ -27,10 +27,14 @@ func (f folder) lockFile() string { return filepath.Join(string(f), "lock") }
 // newMark is there from before the keys are made until a database has been: without it, one that is not there was lost.
 func (f folder) newMark() string { return filepath.Join(string(f), "new") }
 
-// ours says whether a name is one that a data folder has before it has keys.
+// ours says whether a name is one that a data folder has beside its keys and its database.
 func ours(name string) bool {
-	return name == "lock" || name == "new" || name == "authsrv.toml" || strings.HasSuffix(name, ".tmp") &&
-		(strings.HasPrefix(name, "keys.") || strings.HasPrefix(name, "authsrv.toml."))
+	switch name {
+	case "lock", "new", "authsrv.toml", "backup.lock", "checkpoint", "checkpoint.partial", admin.SocketName:
+		return true
+	}
+	return strings.HasSuffix(name, ".tmp") &&
+		(strings.HasPrefix(name, "keys.") || strings.HasPrefix(name, "new.") || strings.HasPrefix(name, "authsrv.toml."))
 }
 
 func defaultFolder() (string, error) {
@@ -63,22 +67,33 @@ func (f folder) inspect() (hasKeys bool, err error) {
 	if err != nil {
 		return false, local(err)
 	}
-	foreign := ""
+	foreign, database := "", false
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == filepath.Base(f.keys()):
 			return true, nil
+		case name == filepath.Base(f.database()):
+			database = true
 		case !ours(name) && foreign == "":
 			foreign = name
 		}
 	}
-	switch foreign {
-	case "":
-		return false, nil
-	case filepath.Base(f.database()):
+	switch {
+	case database:
 		return false, fail(exitLocal, "%s has a database, but no key file: restore the file %s", f, f.keys())
+	case foreign != "":
+		return false, fail(exitLocal, "%s is not a data folder: it holds %q, and no key file", f, foreign)
 	}
-	return false, fail(exitLocal, "%s is not a data folder: it holds %q, and no key file", f, foreign)
+	return false, nil
+}
+
+// needKeys says what is wrong with a folder that has no key file.
+func (f folder) needKeys() error {
+	hasKeys, err := f.inspect()
+	if err == nil && !hasKeys {
+		err = fail(exitLocal, "%s is not a data folder: it has no key file", f)
+	}
+	return err
 }
 
 // isNew says whether no database was made in the folder yet.

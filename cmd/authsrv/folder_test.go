@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,4 +132,38 @@ func mustStat(t *testing.T, name string) fs.FileInfo {
 		t.Fatal(err)
 	}
 	return info
+}
+
+// The key file that is lost is what is told of, whatever else is in the folder.
+func TestKeysAreLost(t *testing.T) {
+	dir := folder("")
+	names := []string{"lock", "authsrv.toml", "backup.lock", "admin.sock", "checkpoint", "checkpoint.partial", "keys.1.tmp", "authsrv.toml.1.tmp"}
+	for _, own := range []string{dir.lockFile(), dir.config(), dir.backupLock(), dir.checkpoint(), admin.SocketName} {
+		if !slices.Contains(names, own) {
+			t.Errorf("%s is not tried", own)
+		}
+	}
+	f := folder(t.TempDir())
+	write := func(name string) {
+		if err := os.WriteFile(filepath.Join(string(f), name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		write(name)
+	}
+	if hasKeys, err := f.inspect(); hasKeys || err != nil { // it was given up before it had keys
+		t.Errorf("%v, %v", hasKeys, err)
+	}
+	want(t, exitLocal, "is not a data folder: it has no key file", "user", "list", "--data", string(f))
+	want(t, exitLocal, "the data folder "+f.lockFile()+" is a file", "user", "list", "--data", f.lockFile())
+	write("addr")
+	want(t, exitLocal, `is not a data folder: it holds "addr", and no key file`, "run", "--data", string(f))
+	if err := os.Mkdir(f.database(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run"}, {"init"}, {"user", "list"}, {"status"}, {"audit"}, {"key", "list"}} {
+		want(t, exitLocal, "has a database, but no key file: restore the file "+f.keys(), append(args, "--data", string(f))...)
+	}
+	want(t, exitLocal, "has a database, but no key file: restore the file "+f.keys(), "backup", "--data", string(f), filepath.Join(t.TempDir(), "a.backup"))
 }
