@@ -80,7 +80,7 @@ func (p *program) backup(c *cli.Context) error {
 	defer restore()
 	src, err := f.source(ctx, c.Bool("no-keys"))
 	if err != nil {
-		return errors.Join(explainBackup(file, err), f.removeCheckpoint())
+		return errors.Join(local(err), f.removeCheckpoint())
 	}
 	err = p.writeBackup(ctx, c, f, src, passphrase)
 	return errors.Join(err, f.removeCheckpoint())
@@ -116,6 +116,9 @@ func (p *program) writeBackup(ctx context.Context, c *cli.Context, f folder, src
 	progress.end()
 	if errors.Is(err, account.ErrDamaged) || errors.Is(err, pebblekv.ErrCorrupt) { // it is the original that is damaged
 		return fail(exitStorage, "storage failed: the database is damaged, and no backup was written: %w", err)
+	}
+	if errors.Is(err, account.ErrOtherRealm) { // likewise: what was written is a copy of it
+		return explainStore(f.database(), err)
 	}
 	if err != nil {
 		return explainBackup(file, err)
