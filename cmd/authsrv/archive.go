@@ -30,9 +30,12 @@ func (p *program) backupCommands() []*cli.Command {
 // explainBackup gives an error about an archive its exit code, and says which file it is about.
 func explainBackup(file string, err error) error {
 	var f *failure
+	var missing *account.MissingKeyError
 	switch {
 	case err == nil || errors.As(err, &f):
 		return err
+	case errors.As(err, &missing) && !errors.Is(err, backup.ErrDamaged):
+		return fail(exitLocal, "%s: the key file is %s than the backup: it lacks wrapping key %d", file, ageOf(missing), missing.ID)
 	case errors.Is(err, context.Canceled):
 		return fail(exitInterrupted, "interrupted: nothing was made")
 	case errors.Is(err, account.ErrOtherRealm):

@@ -114,11 +114,12 @@ func (p *program) writeBackup(ctx context.Context, c *cli.Context, f folder, src
 		return err
 	}, progress.tell)
 	progress.end()
-	if errors.Is(err, account.ErrDamaged) || errors.Is(err, pebblekv.ErrCorrupt) { // it is the original that is damaged
-		return fail(exitStorage, "storage failed: the database is damaged, and no backup was written: %w", err)
-	}
-	if errors.Is(err, account.ErrOtherRealm) { // likewise: what was written is a copy of it
+	var missing *account.MissingKeyError
+	if errors.Is(err, account.ErrOtherRealm) || errors.As(err, &missing) && !errors.Is(err, backup.ErrDamaged) { // what was written is a copy of the original
 		return explainStore(f.database(), err)
+	}
+	if errors.Is(err, account.ErrDamaged) || errors.Is(err, pebblekv.ErrCorrupt) {
+		return fail(exitStorage, "storage failed: the database is damaged, and no backup was written: %w", err)
 	}
 	if err != nil {
 		return explainBackup(file, err)

@@ -48,9 +48,13 @@ func local(err error) error {
 
 // explainStore says in a person's words what is wrong with the database in a folder.
 func explainStore(dir string, err error) error {
+	var missing *account.MissingKeyError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &missing):
+		return fail(exitLocal, "the key file is %s than the database in %s: it lacks wrapping key %d: put the key file of its time beside it",
+			ageOf(missing), dir, missing.ID)
 	case errors.Is(err, pebblekv.ErrLocked):
 		return errInUse(dir)
 	case errors.Is(err, account.ErrNoStore):
@@ -63,6 +67,14 @@ func explainStore(dir string, err error) error {
 		return fail(exitLocal, "the database in %s was written by an older version of authsrv: start the server once, which migrates it", dir)
 	}
 	return fail(exitStorage, "storage failed: %w", err)
+}
+
+// ageOf is how a key file that lacks a key stands to what is sealed under it.
+func ageOf(missing *account.MissingKeyError) string {
+	if missing.Older {
+		return "older"
+	}
+	return "newer"
 }
 
 // errUsed says of a folder that another process works on it: a command, or a server that does not answer (yet, or any more).

@@ -185,6 +185,9 @@ func New(ctx context.Context, c *Config) (*Service, error) {
 	if err := s.store.init(ctx, s.c.MustExist); err != nil {
 		return nil, err
 	}
+	if err := s.store.checkKeys(ctx); err != nil {
+		return nil, err
+	}
 	if h, _, err := s.head(ctx); err == nil {
 		s.passed(h.tip.end)
 	} else if !errors.Is(err, ErrDamaged) { // which verification tells

@@ -14,6 +14,21 @@ import (
 // ErrDamaged says that a stored record does not open, or is not what it should be.
 var ErrDamaged = errors.New("account: damaged record in the store")
 
+// MissingKeyError says that records are sealed under a wrapping key that is not there. Most likely nothing is damaged, and the key file is of
+// another time than the store. To who goes on without the records that do not open, it is an ErrDamaged all the same.
+type MissingKeyError struct {
+	What  string // is sealed so: "audit is", or "7 of 9 records are"
+	ID    uint32 // of the key
+	Older bool   // the key file has only keys that were made before this one
+}
+
+func (e *MissingKeyError) Error() string {
+	return fmt.Sprintf("account: %s sealed under wrapping key %d, which is not in the key file", e.What, e.ID)
+}
+
+// Is makes it an ErrDamaged.
+func (e *MissingKeyError) Is(target error) bool { return target == ErrDamaged }
+
 const (
 	sealVersion = 1
 	sealHeader  = 1 + 4 + chacha20poly1305.NonceSizeX
@@ -52,6 +67,30 @@ func (w *wrapping) key(id uint32) (cipher.AEAD, bool) {
 	return aead, ok && time.Now().Before(w.formerUntil)
 }
 
+// missing is the error for a key that is not there.
+func (w *wrapping) missing(id uint32, what string) *MissingKeyError {
+	e := &MissingKeyError{What: what, ID: id, Older: true}
+	for own := range w.keys {
+		e.Older = e.Older && own < id
+	}
+	return e
+}
+
+// mostMissing judges records, of which so many are under each of some keys that are not there. The nil error: that is damage, if anything. One record
+// among others may have a wrong id because it is damaged.
+func (w *wrapping) mostMissing(under map[uint32]int, total int) error {
+	var id uint32
+	for other, n := range under {
+		if n > under[id] || n == under[id] && other < id {
+			id = other
+		}
+	}
+	if n := under[id]; n > 1 || n == 1 && total == 1 {
+		return w.missing(id, fmt.Sprintf("%d of %d records are", n, total))
+	}
+	return nil
+}
+
 // seal encrypts a record for one database key (STORAGE 3.1).
 func (s *store) seal(label string, key, record []byte) ([]byte, error) {
 	w := s.seals.now.Load()
@@ -76,7 +115,7 @@ func (s *store) open(label string, key, sealed []byte) ([]byte, error) {
 	}
 	aead, ok := s.seals.now.Load().key(id)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s is sealed under wrapping key %d, which is not in the key file", ErrDamaged, label, id)
+		return nil, s.seals.now.Load().missing(id, label+" is")
 	}
 	record, err := aead.Open(nil, sealed[5:sealHeader], sealed[sealHeader:], sealAD(label, sealed[:5], key))
 	if err != nil {

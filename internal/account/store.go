@@ -143,6 +143,26 @@ func (s *store) init(ctx context.Context, mustExist bool) error {
 	})
 }
 
+// checkKeys finds out whether the wrapping keys are those of another time, by the first record of each kind: a rotation ends with all records under
+// the new key. With an old key file a server would make another key of the same id, and what is under the one could not be told from the other.
+func (s *store) checkKeys(ctx context.Context) error {
+	w := s.seals.now.Load()
+	total, under := 0, make(map[uint32]int)
+	for space := range spaces {
+		entries, _, err := s.engine.Scan(ctx, []byte{space}, nil, 1)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			total++
+			if id, ok := sealedUnder(e.Value); ok && w.keys[id] == nil {
+				under[id]++
+			}
+		}
+	}
+	return w.mostMissing(under, total)
+}
+
 // nameMAC appends the HMAC under K_name of a message.
 func (s *store) nameMAC(dst, message []byte) []byte {
 	mac := s.macs.Get().(hash.Hash)

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,7 +47,7 @@ type Inspection struct {
 	Counts
 	Opened  bool  // the records were opened; otherwise only their form was looked at
 	Damaged int   // records that are not what they should be
-	First   error // the first of them, an ErrDamaged
+	First   error // the first of them, an ErrDamaged; a *MissingKeyError only where the secrets are those of another time
 }
 
 // space is one kind of records.
@@ -86,7 +87,7 @@ func Inspect(ctx context.Context, engine kv.Engine, secrets *Secrets) (Inspectio
 	if format < Format {
 		secrets = nil
 	}
-	in := inspector{Inspection: Inspection{Opened: secrets != nil}}
+	in := inspector{Inspection: Inspection{Opened: secrets != nil}, missing: make(map[uint32]int)}
 	if secrets == nil {
 		secrets = new(Secrets) // which nothing is opened with
 	}
@@ -102,6 +103,11 @@ func Inspect(ctx context.Context, engine kv.Engine, secrets *Secrets) (Inspectio
 		for _, e := range entries {
 			if err := in.entry(ctx, e); errors.Is(err, ErrDamaged) {
 				in.Damaged++
+				var missing *MissingKeyError
+				if errors.As(err, &missing) {
+					in.missing[missing.ID]++
+					err = fmt.Errorf("%w: %s sealed under wrapping key %d, which is not in the key file", ErrDamaged, missing.What, missing.ID)
+				}
 				if in.First == nil {
 					in.First = err
 				}
@@ -115,12 +121,14 @@ func Inspect(ctx context.Context, engine kv.Engine, secrets *Secrets) (Inspectio
 		start = append(entries[len(entries)-1].Key, 0)
 	}
 	in.compareNames()
+	in.First = cmp.Or(in.store.seals.now.Load().mostMissing(in.missing, in.Total()), in.First)
 	return in.Inspection, nil
 }
 
 type inspector struct {
 	Inspection
-	store store
+	store   store
+	missing map[uint32]int // records, by the keys that are not there
 }
 
 func (in *inspector) entry(ctx context.Context, e kv.Entry) error {

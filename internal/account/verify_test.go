@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,5 +190,49 @@ func TestInspectPages(t *testing.T) {
 	secrets := r.config.Secrets
 	if found := inspect(t, r, &secrets); found.Events != verifyPage+7 || found.Damaged != 0 {
 		t.Errorf("found %+v", found)
+	}
+}
+
+// TestKeysOfAnotherTime: where many records are under a key that is not there, it is the keys that are wrong; one is damage.
+func TestKeysOfAnotherTime(t *testing.T) {
+	r, _, _ := inhabited(t)
+	before := r.config.Secrets
+	after := before
+	after.Wrapping, after.Current = map[uint32][32]byte{1: before.Wrapping[1], 2: {9}}, 2
+	if err := r.SetWrapping(after.Wrapping, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Rewrap(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	newer := after
+	newer.Wrapping, newer.Current = map[uint32][32]byte{3: {9}}, 3
+	config := r.config
+	for what, c := range map[string]struct {
+		secrets *Secrets
+		older   bool
+	}{"older": {&before, true}, "newer": {&newer, false}} {
+		config.Secrets = *c.secrets
+		_, newErr := New(t.Context(), &config)
+		for where, err := range map[string]error{"a start": newErr, "a verification": inspect(t, r, c.secrets).First} {
+			var missing *MissingKeyError
+			if !errors.As(err, &missing) || missing.ID != 2 || missing.Older != c.older || !errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "damaged") {
+				t.Errorf("keys that are %s, in %s: %v", what, where, err)
+			}
+		}
+	}
+
+	config.Secrets = after
+	sample := r.scan(spaceName)[0]
+	lone := slices.Clone(sample.Value)
+	lone[4] = 7 // the id of its key
+	write(t, r, sample.Key, lone)
+	if _, err := New(t.Context(), &config); err != nil {
+		t.Errorf("one damaged record keeps a server from starting: %v", err)
+	}
+	found := inspect(t, r, &after)
+	var missing *MissingKeyError
+	if found.Damaged != 1 || errors.As(found.First, &missing) || !errors.Is(found.First, ErrDamaged) {
+		t.Errorf("one damaged record: %+v", found)
 	}
 }

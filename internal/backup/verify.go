@@ -76,6 +76,10 @@ func (s *Staged) Inspect(ctx context.Context, secrets *account.Secrets) (found a
 	if found, err = account.Inspect(ctx, engine, secrets); err != nil {
 		return found, err
 	}
+	var missing *account.MissingKeyError
+	if errors.As(found.First, &missing) { // nothing is wrong with the archive
+		return found, missing
+	}
 	if found.Damaged > 0 {
 		return found, fmt.Errorf("%w: %d of %d records: %w", ErrDamaged, found.Damaged, found.Total(), found.First)
 	}
