@@ -74,7 +74,9 @@ func (p *program) issue(c *cli.Context, d admin.Doer, op string, params any) err
 		if err := json.Unmarshal(result, &made); err != nil {
 			return errors.New("the server's answer is not understood")
 		}
-		fmt.Fprintln(p.stdout, made.Code)
+		if _, err := fmt.Fprintln(p.stdout, made.Code); err != nil {
+			return err // there is nothing to say of a code that nobody has seen
+		}
 		command := "authcli --server ADDR register --invite NAME"
 		if made.Name != "" {
 			command = "authcli --server ADDR reset " + made.Name
