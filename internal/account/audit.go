@@ -51,6 +51,8 @@ const (
 	KindRotateWrapping Kind = 25
 	KindRotateIdentity Kind = 26
 	KindRotateEpoch    Kind = 27
+
+	KindRestore Kind = 28 // of a backup: RevokeEverything
 )
 
 var kinds = [...]string{
@@ -61,7 +63,7 @@ var kinds = [...]string{
 	KindAdminDelete: "admin-delete", KindAdminRevoke: "admin-revoke", KindAdminRevokeAll: "admin-revoke-all",
 	KindAdminReset: "admin-reset", KindAdminInvite: "admin-invite",
 	KindRotateToken: "rotate-token", KindRotateWrapping: "rotate-wrapping", KindRotateIdentity: "rotate-identity",
-	KindRotateEpoch: "rotate-epoch",
+	KindRotateEpoch: "rotate-epoch", KindRestore: "restore",
 }
 
 func (k Kind) String() string {

@@ -4,6 +4,11 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,6 +189,35 @@ func TestAuditChecked(t *testing.T) {
 	}
 	if e, _, err := r.Events(t.Context(), EventQuery{}, ID{}, 2); err != nil || len(e) != 1 || e[0].Kind != KindRegisterChecked || e[0].Outcome != Success {
 		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// TestKindsAreDocumented holds the table of STORAGE 3.2 against the code.
+func TestKindsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/STORAGE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "\n| kind | name | kind | name |\n")
+	table, _, _ := strings.Cut(rest, "\n\n")
+	if !found {
+		t.Fatal("there is no table of kinds")
+	}
+	documented := make(map[Kind]string)
+	for _, cell := range regexp.MustCompile(`\| ([0-9]+) \| ([a-z-]+)`).FindAllStringSubmatch(table, -1) {
+		number, err := strconv.ParseUint(cell[1], 10, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documented[Kind(number)] = cell[2]
+	}
+	for k, name := range kinds {
+		if documented[Kind(k)] != name {
+			t.Errorf("kind %d is %q, and documented as %q", k, name, documented[Kind(k)])
+		}
+	}
+	if most := slices.Max(slices.Collect(maps.Keys(documented))); int(most) != len(kinds)-1 {
+		t.Errorf("documented up to %d, of %d", most, len(kinds)-1)
 	}
 }
 

@@ -30,7 +30,7 @@ func TestRevokeEverything(t *testing.T) {
 		if err := r.store.decode(labelAudit, e.Key, e.Value, &event); err != nil {
 			t.Fatal(err)
 		}
-		if event.Kind == KindRevokeAll && event.Account == (ID{}) && event.Name == "" && event.Outcome == Success {
+		if event.Kind == KindRestore && event.Account == (ID{}) && event.Name == "" && event.Outcome == Success {
 			n++
 		}
 	}

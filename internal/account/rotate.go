@@ -309,10 +309,14 @@ func (s *Service) EndCodes(ctx context.Context) (int, error) { return s.removeSp
 // EndSessions ends every session of every account, and leaves an audit record of no account. It returns how many it has ended. Where it
 // is cut short, what it has ended stays ended. A login meanwhile may stay or end.
 func (s *Service) EndSessions(ctx context.Context) (ended int, err error) {
+	return s.endAllSessions(ctx, KindRevokeAll)
+}
+
+func (s *Service) endAllSessions(ctx context.Context, kind Kind) (ended int, err error) {
 	if ended, err = s.removeSpace(ctx, spaceSession); err != nil {
 		return ended, err
 	}
 	return ended, kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
-		return s.audit(tx, Event{Kind: KindRevokeAll, Outcome: Success})
+		return s.audit(tx, Event{Kind: kind, Outcome: Success})
 	})
 }
