@@ -54,7 +54,7 @@ func (s *Store) checkpoint(dir string) error {
 // checkpointInto makes the copy in a folder, and moves it to its place once it is complete.
 func (s *Store) checkpointInto(inner, dir string) error {
 	if err := s.db.Checkpoint(inner, pebble.WithFlushedWAL()); err != nil {
-		return err
+		return s.explain("copy", err)
 	}
 	if err := s.makeDir(inner); err != nil {
 		return err

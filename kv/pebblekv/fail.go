@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -49,9 +50,35 @@ func (s *Store) explain(op string, err error) error {
 	case errors.Is(err, ErrCorrupt): // found by us
 		return fmt.Errorf("%s: %w", op, err)
 	case pebble.IsCorruptionError(err), errors.Is(err, iofs.ErrNotExist):
-		return fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, op, plain{err})
 	}
-	return fmt.Errorf("pebblekv: %s: %w", op, err)
+	return fmt.Errorf("pebblekv: %s: %w", op, plain{err})
+}
+
+// plain is an error of pebble as one line. By themselves such errors have a stack trace, which slog's TextHandler would log.
+type plain struct{ cause error }
+
+func (p plain) Error() string { return plainText(p.cause.Error()) }
+func (p plain) Unwrap() error { return p.cause }
+
+// marker is what pebble joins to an error about a file, as one whose text says nothing.
+const marker = "<corruption detail carrier>"
+
+// origin is what texts of pebble begin with, each once more where they were passed on.
+var origin = regexp.MustCompile(`pebble(/[a-z]+)*: `)
+
+// plainText makes a line of what pebble says. Of many lines, as for each file that is missing, the first says enough.
+func plainText(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line != marker {
+			lines = append(lines, origin.ReplaceAllString(line, ""))
+		}
+	}
+	if n := len(lines); n > 2 {
+		lines = append(lines[:1], fmt.Sprintf("and %d more", n-1))
+	}
+	return strings.Join(lines, "; ")
 }
 
 // logger is a pebble.Logger.
@@ -73,7 +100,7 @@ func (l logger) Fatalf(format string, args ...any) {
 
 // fatalError keeps the first error among the arguments, so that errors.Is finds ENOSPC, say.
 func fatalError(format string, args []any) error {
-	text := fmt.Sprintf(format, args...)
+	text := plainText(fmt.Sprintf(format, args...))
 	for _, a := range args {
 		if err, ok := a.(error); ok {
 			return &fatal{text, err}
@@ -100,7 +127,7 @@ func (s *Store) events() *pebble.EventListener {
 		},
 		// By default fatal. The read or compaction that found it returns an error all the same.
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.log.Error("store is corrupt", "path", info.Path, "error", info.Details)
+			s.log.Error("store is corrupt", "path", info.Path, "error", plain{info.Details})
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			s.log.Warn("disk is slow", "path", info.Path, "duration", info.Duration)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -180,7 +181,7 @@ func list(t *testing.T, fs vfs.FS) []string {
 // looks like a write that a crash has cut short (STORAGE 2.5).
 func TestCorrupt(t *testing.T) {
 	whole, want := spoilable(t)
-	found := map[string]int{}
+	found, lines := map[string]int{}, 0
 	for _, name := range list(t, whole) {
 		data, err := whole.UnsafeGetFileDataBuffer("store/" + name)
 		if err != nil {
@@ -198,7 +199,18 @@ func TestCorrupt(t *testing.T) {
 			if err := spoil(fs); err != nil {
 				t.Fatal(err)
 			}
-			switch got, err := readAll(t, fs); {
+			var log lockedBuffer
+			got, err := readAll(t, fs, slog.New(slog.NewTextHandler(&log, nil)))
+			if text := fmt.Sprintf("%+v", err); strings.ContainsAny(text, "\n\r") || strings.Contains(text, "carrier") || len(text) > 500 {
+				t.Errorf("%s %s: %q is not a line", name, how, text)
+			}
+			for line := range strings.Lines(log.String()) {
+				if strings.Contains(line, "stack trace") || len(line) > 500 {
+					t.Errorf("%s %s: the log has %s", name, how, line)
+				}
+				lines++
+			}
+			switch {
 			case errors.Is(err, ErrCorrupt):
 				found[kind(name)]++
 			case err != nil:
@@ -213,6 +225,27 @@ func TestCorrupt(t *testing.T) {
 			t.Errorf("no corruption found in %s: %v", k, found)
 		}
 	}
+	if lines == 0 {
+		t.Error("nothing was logged")
+	}
+}
+
+// lockedBuffer may be written to by a store that has failed, and can't be waited for.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // spoilable returns a store with tables and several blocks of log, and its contents.
@@ -234,7 +267,7 @@ func spoilable(t *testing.T) (*vfs.MemFS, string) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want, err := readAll(t, whole.CrashClone(vfs.CrashCloneCfg{}))
+	want, err := readAll(t, whole.CrashClone(vfs.CrashCloneCfg{}), nil)
 	if err != nil || strings.Count(want, "\n") != 20 {
 		t.Fatalf("%.200q, %v", want, err)
 	}
@@ -293,8 +326,8 @@ func overwrite(fs vfs.FS, name string, data []byte) error {
 }
 
 // readAll opens a store, reads it to the end, and returns what it holds as text.
-func readAll(t *testing.T, fs vfs.FS) (string, error) {
-	s, err := Open("store", &Options{FS: fs})
+func readAll(t *testing.T, fs vfs.FS, log *slog.Logger) (string, error) {
+	s, err := Open("store", &Options{FS: fs, Logger: log})
 	if err != nil {
 		return "", err
 	}
@@ -436,5 +469,18 @@ func TestLogger(t *testing.T) {
 	logger{s}.Errorf("number %d", 7)
 	if !strings.Contains(buf.String(), "number 7") {
 		t.Errorf("logged %q", &buf)
+	}
+}
+
+func TestPlainText(t *testing.T) {
+	for text, want := range map[string]string{
+		"pebble: file 7: bad\n<corruption detail carrier>":                "file 7: bad",
+		"pebble: no table 7: pebble/table: no file 7":                     "no table 7: no file 7",
+		"L0: 000005: gone\nL0: 000007: gone":                              "L0: 000005: gone; L0: 000007: gone",
+		"L0: 000005: gone\nL0: 000007: gone\nL0: 000009: gone\n\nL1: ...": "L0: 000005: gone; and 3 more",
+	} {
+		if got := plainText(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }

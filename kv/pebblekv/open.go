@@ -188,7 +188,7 @@ func (s *Store) openLocked() (meta, error) {
 	var errno syscall.Errno
 	if err != nil && s.Err() == nil && !errors.As(err, &errno) {
 		// Not the machine's: pebble does not mark all that it finds wrong with its files.
-		return meta{}, fmt.Errorf("open: %w: %w", ErrCorrupt, err)
+		return meta{}, fmt.Errorf("%w: open: %w", ErrCorrupt, plain{err})
 	}
 	if err != nil {
 		return meta{}, s.explain("open", err)
@@ -196,7 +196,7 @@ func (s *Store) openLocked() (meta, error) {
 	s.db = db
 	m, err := s.openMeta()
 	if err != nil {
-		return meta{}, errors.Join(err, db.Close())
+		return meta{}, errors.Join(err, s.explain("close", db.Close()))
 	}
 	return m, nil
 }
