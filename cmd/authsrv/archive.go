@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,6 +27,13 @@ func (p *program) backupCommands() []*cli.Command {
 	return []*cli.Command{
 		positional(p.backupCommand(), 1), positional(p.restoreCommand(), 1), positional(p.verifyCommand(), 1),
 	}
+}
+
+// untilSignal returns a context that ends with the first signal, or with stop. A second signal has its usual effect: it ends the process at once.
+func untilSignal(parent context.Context) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // explainBackup gives an error about an archive its exit code, and says which file it is about.

@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -76,7 +74,7 @@ func (p *program) backup(c *cli.Context) error {
 		return err
 	}
 	defer unlock()
-	ctx, restore := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, restore := untilSignal(c.Context)
 	defer restore()
 	src, err := f.source(ctx, c.Bool("no-keys"))
 	if err != nil {
@@ -168,6 +166,9 @@ func (f folder) source(ctx context.Context, noKeys bool) (*backup.Source, error)
 
 // configAsItStands returns the configuration's bytes, or nil where there is none.
 func (f folder) configAsItStands() ([]byte, error) {
+	if err := endless(f.config()); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(f.config())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -55,6 +55,11 @@ func configFlag() cli.Flag {
 // readConfig reads a file, and judges its form.
 func readConfig(name string, chosen bool) (*configFile, error) {
 	f := &configFile{name: name, chosen: chosen}
+	if !chosen { // one that was chosen may come through a pipe, once
+		if err := endless(name); err != nil {
+			return nil, err
+		}
+	}
 	text, err := os.ReadFile(name)
 	if !chosen && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) { // a data folder that is a file is told of later
 		return f, nil
@@ -70,6 +75,18 @@ func readConfig(name string, chosen bool) (*configFile, error) {
 		return nil, fail(exitLocal, "%s: %w", name, err)
 	}
 	return f, nil
+}
+
+// endless refuses what may have no end, or no beginning: a pipe, or a device other than that of nothing. What is wrong with others says who reads them.
+func endless(name string) error {
+	info, err := os.Stat(name)
+	if err != nil || info.Mode().IsRegular() || info.IsDir() {
+		return nil
+	}
+	if nothing, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, nothing) {
+		return nil
+	}
+	return fail(exitLocal, "cannot read the configuration: %s is not a file", name)
 }
 
 // where names the file and the line of a key.

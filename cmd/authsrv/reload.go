@@ -22,7 +22,11 @@ func (s *settings) serverRules() server.Rules {
 // reload takes over what has changed in the configuration and can be changed while connections go on. Of an error nothing comes
 // but a line in the log.
 func (r *instance) reload() {
-	next, err := r.reread()
+	var next *configuration
+	err := endless(r.config.file.name)
+	if err == nil {
+		next, err = r.reread()
+	}
 	if err == nil && r.config.file.present && !next.file.present {
 		err = errors.New(next.file.name + " is gone")
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -67,7 +65,7 @@ func (p *program) restore(c *cli.Context) error {
 			return local(err)
 		}
 	}
-	ctx, restore := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, restore := untilSignal(c.Context)
 	defer restore()
 	progress := p.progress()
 	staged, err := backup.Extract(ctx, file, string(f), func(m *backup.Manifest) error {
@@ -131,7 +129,7 @@ func (p *program) settle(ctx context.Context, c *cli.Context, f folder, staged *
 func (p *program) verify(c *cli.Context) error {
 	file := c.Args().First()
 	given := c.String("keys")
-	ctx, restore := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	ctx, restore := untilSignal(c.Context)
 	defer restore()
 	progress := p.progress()
 	staged, found, err := backup.Verify(ctx, file, func(s *backup.Staged) (*account.Secrets, error) {

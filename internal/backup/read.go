@@ -19,6 +19,9 @@ type sink func(f *File) (io.WriteCloser, error)
 // read goes through a whole archive once, and hands the bytes of each entry to a sink. Whatever is not as it would have been
 // written is an error, but one that the sinks may only see after bytes that are wrong.
 func read(ctx context.Context, file string, accept func(*Manifest) error, into sink, p Progress) (*Manifest, Summary, error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() { // to open a pipe may never end
+		return nil, Summary{}, fmt.Errorf("%w: %s is not a file", ErrNotBackup, file)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, Summary{}, err
@@ -27,9 +30,6 @@ func read(ctx context.Context, file string, accept func(*Manifest) error, into s
 	info, err := f.Stat()
 	if err != nil {
 		return nil, Summary{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, Summary{}, fmt.Errorf("%w: %s is not a file", ErrNotBackup, file)
 	}
 	r := &reader{r: bufio.NewReaderSize(f, int(min(info.Size(), buffered))), sum: sha256.New(), size: info.Size(), progress: p}
 	m, err := r.archive(ctx, accept, into)
