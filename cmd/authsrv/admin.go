@@ -81,7 +81,17 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	} else if err != nil {
 		return err
 	}
-	defer unlock()
+	release := p.holding()
+	err = f.asking(c.Context, accounts, passphrase, ask)
+	unlock()
+	if writeErr := release(); err == nil {
+		err = writeErr
+	}
+	return err
+}
+
+// asking does operations on a locked folder.
+func (f folder) asking(ctx context.Context, accounts bool, passphrase []byte, ask func(admin.Doer) error) error {
 	if !accounts {
 		return explainAdmin(ask(&admin.Operations{Status: f.status}))
 	}
@@ -89,7 +99,7 @@ func (p *program) asking(c *cli.Context, accounts bool, ask func(admin.Doer) err
 	if err != nil {
 		return err
 	}
-	return onStore(c.Context, f, keys, func(s *account.Service) error {
+	return onStore(ctx, f, keys, func(s *account.Service) error {
 		ring := keyring.New(&keyring.Config{Path: f.keys(), Keys: keys, Passphrase: passphrase, Accounts: s})
 		return explainAdmin(ask(&admin.Operations{Accounts: s, Keys: ring}))
 	})
