@@ -77,6 +77,9 @@ func (p *program) issue(c *cli.Context, d admin.Doer, op string, params any) err
 		if _, err := fmt.Fprintln(p.stdout, made.Code); err != nil {
 			return err // there is nothing to say of a code that nobody has seen
 		}
+		if err := p.stdout.flush(); err != nil {
+			return err
+		}
 		command := "authcli --server ADDR register --invite NAME"
 		if made.Name != "" {
 			command = "authcli --server ADDR reset " + made.Name

@@ -30,15 +30,21 @@ func (h *heldOutput) flush() error {
 	return err
 }
 
+// flush writes what is held, if anything: for who has to know whether it was written.
+func (f *faultyWriter) flush() error {
+	if h, ok := f.w.(*heldOutput); ok && f.err == nil {
+		f.err = h.flush()
+	}
+	return f.err
+}
+
 // holding has the output wait until release is called.
 func (p *program) holding() (release func() error) {
-	h := &heldOutput{w: p.stdout.w}
-	p.stdout.w = h
+	w := p.stdout.w
+	p.stdout.w = &heldOutput{w: w}
 	return func() error {
-		p.stdout.w = h.w
-		if p.stdout.err == nil {
-			p.stdout.err = h.flush()
-		}
-		return p.stdout.err
+		err := p.stdout.flush()
+		p.stdout.w = w
+		return err
 	}
 }
