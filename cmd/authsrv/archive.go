@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,6 +41,7 @@ func untilSignal(parent context.Context) (ctx context.Context, stop context.Canc
 func explainBackup(file string, err error) error {
 	var f *failure
 	var missing *account.MissingKeyError
+	var path *fs.PathError
 	switch {
 	case err == nil || errors.As(err, &f):
 		return err
@@ -52,9 +54,13 @@ func explainBackup(file string, err error) error {
 	case errors.Is(err, account.ErrNewerFormat), errors.Is(err, pebblekv.ErrNewerFormat):
 		return fail(exitLocal, "%s: %w", file, backup.ErrNewer)
 	case errors.Is(err, backup.ErrNotBackup), errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrNewer):
-		return fail(exitLocal, "%s: %w", file, err)
-	case errors.Is(err, pebblekv.ErrCorrupt), errors.Is(err, account.ErrDamaged), errors.Is(err, account.ErrNoStore):
-		return fail(exitLocal, "%s: %w: %w", file, backup.ErrDamaged, err)
+		return failFor(err, exitLocal, "%s: %s", file, detail(err))
+	case errors.Is(err, account.ErrNoStore):
+		return failFor(err, exitLocal, "%s: %v: its database is empty", file, backup.ErrDamaged)
+	case isDamage(err):
+		return failFor(err, exitLocal, "%s: %v: its database does not open (%s)", file, backup.ErrDamaged, detail(err))
+	case errors.As(err, &path) && path.Path == file:
+		err = &reworded{fmt.Sprintf("%s: %v", file, path.Err), err}
 	}
 	return local(err)
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -116,8 +117,9 @@ func (p *program) writeBackup(ctx context.Context, c *cli.Context, f folder, src
 	if errors.Is(err, account.ErrOtherRealm) || errors.As(err, &missing) && !errors.Is(err, backup.ErrDamaged) { // what was written is a copy of the original
 		return explainStore(f.database(), err)
 	}
-	if errors.Is(err, account.ErrDamaged) || errors.Is(err, pebblekv.ErrCorrupt) {
-		return fail(exitStorage, "storage failed: the database is damaged, and no backup was written: %w", err)
+	if isDamage(err) {
+		return failFor(err, exitStorage, "the database in %s is damaged, and no backup was written: restore an earlier one (%s)",
+			f.database(), strings.TrimPrefix(detail(err), backup.ErrDamaged.Error()+": "))
 	}
 	if err != nil {
 		return explainBackup(file, err)

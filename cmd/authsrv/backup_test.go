@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/backup"
 	"github.com/authsrv/authsrv/internal/keyfile"
 	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
@@ -82,9 +84,91 @@ func TestBackupOfDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(string(f))
-	want(t, exitStorage, "storage failed: the database is damaged, and no backup was written", "backup", "--data", string(f), filepath.Join(dir, "a.backup"))
+	want(t, exitStorage, "authsrv: the database in "+f.database()+" is damaged, and no backup was written: restore an earlier one (1 of 1 records: damaged record: audit)", "backup", "--data", string(f), filepath.Join(dir, "a.backup"))
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 1 {
 		t.Errorf("left are %v: %v", left, err)
 	}
+}
+
+// spoil changes bytes of the files of a database that are named so, and returns how many files there are.
+func spoil(t *testing.T, database, pattern string) (files int) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(database, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range text {
+			text[i] ^= 0xff
+		}
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return len(names)
+}
+
+// What the engine says of damage comes as the end of a line that begins with what to do, and names no folder that is gone.
+func TestDamageIsALine(t *testing.T) {
+	plain := func(line, beginning string) {
+		t.Helper()
+		text, ok := strings.CutPrefix(line, "authsrv: "+beginning)
+		if !ok || strings.Count(line, "\n") != 1 || len(text) > 300 {
+			t.Errorf("the line is %q", line)
+		}
+		for _, word := range []string{"pebble", "carrier", "stack", "store is corrupt", "store has failed", ".verify", ".restore", "; )"} {
+			if strings.Contains(text, word) {
+				t.Errorf("%q in %q", word, line)
+			}
+		}
+	}
+	for _, pattern := range []string{"MANIFEST-*", "OPTIONS-*", "*.sst"} {
+		f := served(t)
+		dir := filepath.Dir(string(f))
+		want(t, exitDone, "", "backup", "--data", string(f), filepath.Join(dir, "whole"))
+		for range 3 { // a table is made of the log at each start
+			want(t, exitDone, "", "user", "list", "--data", string(f))
+		}
+		if spoil(t, f.database(), pattern) == 0 {
+			t.Fatalf("there is no %s", pattern)
+		}
+		line := said(t, exitStorage, "user", "list", "--data", string(f))
+		plain(line, "the database in "+f.database()+" is damaged: restore a backup (")
+
+		// A backup of that, as a program that looks less closely would have made it.
+		src := &backup.Source{Store: f.database(), Program: "v0", Created: time.Now(), StoreFormat: account.Format}
+		if err := os.Remove(filepath.Join(f.database(), "LOCK")); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "bad.backup")
+		var err error
+		if src.Keys, err = os.ReadFile(f.keys()); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := keyfile.Open(f.keys(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src.Realm = secretsOf(keys).RealmID
+		if _, err := backup.Write(t.Context(), file, src, false, func(string) error { return nil }, nil); err != nil {
+			t.Fatal(err)
+		}
+		plain(said(t, exitLocal, "verify", file), file+": the backup is damaged: its database does not open (")
+		plain(said(t, exitLocal, "restore", "--data", filepath.Join(dir, "fresh"), file), file+": the backup is damaged: its database does not open (")
+	}
+}
+
+// said runs the program, and returns what it says on standard error.
+func said(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if have := run(append([]string{"authsrv"}, args...), nil, &stdout, &stderr); have != code {
+		t.Errorf("%q: exit code %d, want %d", args, have, code)
+	}
+	return stderr.String()
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 )
 
@@ -30,6 +32,34 @@ func (f *failure) Unwrap() error { return f.err }
 
 func fail(code int, format string, args ...any) error {
 	return &failure{code, fmt.Errorf(format, args...)}
+}
+
+// reworded is an error that says what it is in other words.
+type reworded struct {
+	text  string
+	cause error
+}
+
+func (r *reworded) Error() string { return r.text }
+func (r *reworded) Unwrap() error { return r.cause }
+
+// failFor is fail with a cause that the text does not show as it is.
+func failFor(cause error, code int, format string, args ...any) error {
+	return &failure{code, &reworded{fmt.Sprintf(format, args...), cause}}
+}
+
+// kinds is what errors of the database begin with, each once more where they were passed on.
+var kinds = strings.NewReplacer(
+	pebblekv.ErrCorrupt.Error()+": ", "", pebblekv.ErrFailed.Error()+": ", "", kv.ErrUnknownOutcome.Error()+": ", "",
+	account.ErrDamaged.Error(), "damaged record", "pebblekv: ", "",
+)
+
+// detail is the text of an error of the database, for whoever has said already of what kind it is.
+func detail(err error) string { return kinds.Replace(oneLine(err)) }
+
+// isDamage says whether an error is what is wrong with a database, and not with its disk or its keys.
+func isDamage(err error) bool {
+	return errors.Is(err, account.ErrDamaged) || errors.Is(err, pebblekv.ErrCorrupt)
 }
 
 // local makes an error one that is refused here, unless it has a code already, or is that of a disk.
@@ -65,8 +95,10 @@ func explainStore(dir string, err error) error {
 		return fail(exitLocal, "the database in %s was written by a newer version of authsrv", dir)
 	case errors.Is(err, account.ErrOlderFormat):
 		return fail(exitLocal, "the database in %s was written by an older version of authsrv: start the server once, which migrates it", dir)
+	case isDamage(err):
+		return failFor(err, exitStorage, "the database in %s is damaged: restore a backup (%s)", dir, detail(err))
 	}
-	return fail(exitStorage, "storage failed: %w", err)
+	return failFor(err, exitStorage, "storage failed: %s", detail(err))
 }
 
 // ageOf is how a key file that lacks a key stands to what is sealed under it.

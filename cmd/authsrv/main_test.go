@@ -36,9 +36,9 @@ func TestExplainStore(t *testing.T) {
 		{pebblekv.ErrNewerFormat, exitLocal, "a newer version"},
 		{account.ErrNewerFormat, exitLocal, "a newer version"},
 		{account.ErrOtherRealm, exitLocal, "another key file"},
-		{pebblekv.ErrCorrupt, exitStorage, "storage failed"},
+		{pebblekv.ErrCorrupt, exitStorage, "the database in db is damaged: restore a backup (open: store is corrupt)"},
 		{pebblekv.ErrFailed, exitStorage, "storage failed"},
-		{account.ErrDamaged, exitStorage, "storage failed"},
+		{account.ErrDamaged, exitStorage, "the database in db is damaged: restore a backup (open: damaged record)"},
 		{fs.ErrPermission, exitStorage, "storage failed"},
 	} {
 		err := explainStore("db", fmt.Errorf("open: %w", c.err))

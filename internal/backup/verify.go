@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/authsrv/authsrv/internal/account"
 	"github.com/authsrv/authsrv/kv/pebblekv"
@@ -40,7 +42,8 @@ func Readable(m *Manifest) error {
 }
 
 // Migrate raises the store that was unpacked to this program's format. The archive is the backup that is due before that.
-func (s *Staged) Migrate(ctx context.Context, secrets *account.Secrets) error {
+func (s *Staged) Migrate(ctx context.Context, secrets *account.Secrets) (err error) {
+	defer func() { err = s.within(err) }()
 	if s.Manifest.StoreFormat == account.Format {
 		return nil
 	}
@@ -55,8 +58,26 @@ func (s *Staged) Migrate(ctx context.Context, secrets *account.Secrets) error {
 	return err
 }
 
+// within has an error about damage name files as the archive does: the folder that they were unpacked into is gone when it is read.
+func (s *Staged) within(err error) error {
+	dir, absErr := filepath.Abs(s.dir)
+	if !errors.Is(err, pebblekv.ErrCorrupt) || absErr != nil {
+		return err
+	}
+	return &inArchive{strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""), err}
+}
+
+type inArchive struct {
+	text  string
+	cause error
+}
+
+func (e *inArchive) Error() string { return e.text }
+func (e *inArchive) Unwrap() error { return e.cause }
+
 // Inspect opens the store that was unpacked, and reads every record. A damaged one is an error.
 func (s *Staged) Inspect(ctx context.Context, secrets *account.Secrets) (found account.Inspection, err error) {
+	defer func() { err = s.within(err) }()
 	engine, err := pebblekv.Open(s.Store(), nil)
 	if err != nil {
 		return found, err

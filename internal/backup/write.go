@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -92,10 +93,17 @@ func called(name string, err error) error {
 
 // CheckPlace says whether Write would find its place free, before there is anything to write.
 func CheckPlace(file string, replace bool) error {
-	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+	dir := filepath.Dir(file)
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("there is no folder %s", dir)
+	case err != nil:
 		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder", dir)
 	}
-	_, err := place(file, replace)
+	_, err = place(file, replace)
 	return err
 }
 
