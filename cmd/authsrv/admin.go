@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/keyfile"
 	"github.com/authsrv/authsrv/internal/keyring"
+	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 	"github.com/authsrv/authsrv/server"
 )
@@ -101,7 +103,7 @@ func (f folder) asking(ctx context.Context, accounts bool, passphrase []byte, as
 	}
 	return onStore(ctx, f, keys, func(s *account.Service) error {
 		ring := keyring.New(&keyring.Config{Path: f.keys(), Keys: keys, Passphrase: passphrase, Accounts: s})
-		return explainAdmin(ask(&admin.Operations{Accounts: s, Keys: ring}))
+		return explainAdmin(ask(&admin.Operations{Accounts: s, Keys: ring, Explain: f.explainOperation}))
 	})
 }
 
@@ -138,11 +140,23 @@ func explainAdmin(err error) error {
 	case err == nil || errors.As(err, &f):
 		return err
 	case errors.Is(err, admin.ErrNotRunning):
-		return fail(exitLocal, "the server has ended meanwhile: try again")
+		return fail(exitConnection, "the server has ended meanwhile: try again")
+	case errors.As(err, &e) && (e.Code == admin.CodeNoAnswer || e.Code == admin.CodeInterrupted):
+		return &failure{exitConnection, err}
+	case errors.As(err, &e) && e.Code == admin.CodeBusy:
+		return &failure{exitBusy, err}
 	case errors.As(err, &e) && e.Code == admin.CodeStorage:
 		return &failure{exitStorage, err}
 	}
 	return local(err)
+}
+
+// explainOperation says in a person's words why the database has failed an operation. Where that may have been done all the same, it says so.
+func (f folder) explainOperation(err error) string {
+	if errors.Is(err, kv.ErrUnknownOutcome) {
+		return fmt.Sprintf("storage failed: what was asked for may have been done, look whether it was (%s)", detail(err))
+	}
+	return explainStore(f.database(), err).Error()
 }
 
 // status is that of a folder on which no server runs.

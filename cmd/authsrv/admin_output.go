@@ -25,6 +25,8 @@ func reportJSON(w io.Writer, exit int, err error) {
 		d.Code = e.Code
 	case exit == exitUsage:
 		d.Code = "usage"
+	case exit == exitConnection:
+		d.Code = "no-connection"
 	case exit == exitInterrupted:
 		d.Code = "interrupted"
 	case exit == exitStorage:

@@ -35,7 +35,10 @@ func TestExplainAdmin(t *testing.T) {
 		{&admin.Error{Code: admin.CodeStorage}, exitStorage},
 		{&admin.Error{Code: admin.CodeNoAccount}, exitLocal},
 		{&admin.Error{Code: admin.CodeNotPermitted}, exitLocal},
-		{admin.ErrNotRunning, exitLocal},
+		{&admin.Error{Code: admin.CodeNoAnswer}, exitConnection},
+		{&admin.Error{Code: admin.CodeInterrupted}, exitConnection},
+		{&admin.Error{Code: admin.CodeBusy}, exitBusy},
+		{admin.ErrNotRunning, exitConnection},
 		{usage("wrong"), exitUsage},
 		{os.ErrPermission, exitLocal},
 	} {

@@ -16,7 +16,7 @@ func (p *program) app() *cli.App {
 		Name:            "authsrv",
 		Usage:           "an account server that is never told a password",
 		UsageText:       "authsrv COMMAND [flags]",
-		Description:     "Exit codes: 0 done, 2 usage, 5 refused, 6 storage failed, 7 not now, 130 interrupted.",
+		Description:     "Exit codes: 0 done, 2 usage, 3 no answer, 5 refused, 6 storage failed, 7 not now, 130 interrupted.",
 		Version:         version(),
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,

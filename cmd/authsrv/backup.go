@@ -78,6 +78,9 @@ func (p *program) backup(c *cli.Context) error {
 	ctx, restore := untilSignal(c.Context)
 	defer restore()
 	src, err := f.source(ctx, c.Bool("no-keys"))
+	if err != nil && ctx.Err() != nil {
+		err = fail(exitInterrupted, "interrupted: nothing was made")
+	}
 	if err != nil {
 		return errors.Join(local(err), f.removeCheckpoint())
 	}
@@ -163,7 +166,7 @@ func (f folder) source(ctx context.Context, noKeys bool) (*backup.Source, error)
 		src.Config, err = f.configAsItStands()
 		return src, err
 	}
-	return nil, fail(exitLocal, "the keys change all the time: try again later")
+	return nil, fail(exitBusy, "the keys change all the time: try again later")
 }
 
 // configAsItStands returns the configuration's bytes, or nil where there is none.

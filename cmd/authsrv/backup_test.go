@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/internal/backup"
 	"github.com/authsrv/authsrv/internal/keyfile"
 	"github.com/authsrv/authsrv/kv"
@@ -171,4 +174,37 @@ func said(t *testing.T, code int, args ...string) string {
 		t.Errorf("%q: exit code %d, want %d", args, have, code)
 	}
 	return stderr.String()
+}
+
+// An interrupt while the server makes its part of a backup is one as well.
+func TestBackupInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no administration socket on Windows")
+	}
+	f := served(t)
+	l, err := admin.Listen(string(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for { // a server that takes requests, and does not answer
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if line, _ := bufio.NewReader(conn).ReadString('\n'); line == "" {
+				continue // it was only dialled
+			}
+			self, err := os.FindProcess(os.Getpid())
+			if err == nil {
+				err = self.Signal(os.Interrupt)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	want(t, exitInterrupted, "interrupted: nothing was made", "backup", "--data", string(f), filepath.Join(t.TempDir(), "a.backup"))
 }

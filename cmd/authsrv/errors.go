@@ -15,6 +15,7 @@ import (
 const (
 	exitDone        = 0
 	exitUsage       = 2
+	exitConnection  = 3 // the server that runs did not answer, or not to the end
 	exitLocal       = 5 // refused here: bad input, a bad key file, a wrong passphrase
 	exitStorage     = 6
 	exitBusy        = 7   // what is in the way may go away by itself: to try again may do

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
+	"github.com/authsrv/authsrv/internal/admin"
 	"github.com/authsrv/authsrv/kv"
 	"github.com/authsrv/authsrv/kv/pebblekv"
 	"github.com/authsrv/authsrv/server"
@@ -180,7 +183,20 @@ func TestStorageFails(t *testing.T) {
 	full.On()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := engine.Commit(ctx, nil, []kv.Write{{Key: []byte("key"), Value: []byte("value")}}); err == nil {
+	client, err := admin.Dial(string(f))
+	if errors.Is(err, admin.ErrNotRunning) && runtime.GOOS == "windows" { // which has no socket
+		_, err = engine.Commit(ctx, nil, []kv.Write{{Key: []byte("key"), Value: []byte("value")}})
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		err = explainAdmin(client.Do(ctx, admin.NewRequest("invite.create", nil), func(json.RawMessage) error { return nil }))
+		var failed *failure
+		if !errors.As(err, &failed) || failed.code != exitStorage ||
+			!strings.HasPrefix(err.Error(), "storage failed: what was asked for may have been done, look whether it was (") || strings.Contains(err.Error(), "kv: ") {
+			t.Errorf("the administrator is told %v", err)
+		}
+	}
+	if err == nil {
 		t.Error("the disk took the write")
 	}
 	select {

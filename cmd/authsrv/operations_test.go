@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 }
 
 func TestExitCodesAreDocumented(t *testing.T) {
-	want := []string{strconv.Itoa(exitDone), strconv.Itoa(exitUsage), strconv.Itoa(exitLocal), strconv.Itoa(exitStorage), strconv.Itoa(exitBusy), strconv.Itoa(exitInterrupted)}
+	want := []string{strconv.Itoa(exitDone), strconv.Itoa(exitUsage), strconv.Itoa(exitConnection), strconv.Itoa(exitLocal), strconv.Itoa(exitStorage), strconv.Itoa(exitBusy), strconv.Itoa(exitInterrupted)}
 	var have []string
 	for _, row := range rows(t, "### Exit codes of authsrv") {
 		have = append(have, row[0])

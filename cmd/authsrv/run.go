@@ -249,6 +249,7 @@ func (r *instance) serveAdmin(address net.Addr) (stop func()) {
 	f := r.config.folder
 	return serveAdmin(f, r.log, &admin.Operations{
 		Accounts: r.accounts, Keys: r.ring, Status: f.running(address.String(), r.server.Stats), Checkpoint: f.checkpointer(r.engine),
+		Explain: f.explainOperation,
 	})
 }
 

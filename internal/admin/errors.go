@@ -61,8 +61,8 @@ var codes = []struct {
 	{account.ErrNoSession, CodeNoSession, "the account has no such session"},
 	{account.ErrNotCheckpoint, CodeNotCheckpoint, "this is not a checkpoint that this server has signed"},
 	{account.ErrNothingYet, CodeUnavailable, "nothing is chained yet: events are, a minute or two after they have happened"},
-	{context.Canceled, CodeInterrupted, "interrupted"},
-	{context.DeadlineExceeded, CodeInterrupted, "interrupted"},
+	{context.Canceled, CodeInterrupted, "interrupted: look whether it was done"},
+	{context.DeadlineExceeded, CodeInterrupted, "interrupted: look whether it was done"},
 }
 
 // explain makes any error one with a code.

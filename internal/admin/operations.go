@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/authsrv/authsrv/internal/account"
@@ -23,6 +24,8 @@ type Operations struct {
 	Status   func(context.Context) (*Status, error)
 	// Checkpoint copies the database into the folder "checkpoint" of the data folder.
 	Checkpoint func(context.Context) (*Checkpoint, error)
+	// Explain says for people what is wrong with the store, where that is why an operation fails; nil: the error itself does.
+	Explain func(error) string
 }
 
 func (o *Operations) hasAccounts() bool { return o.Accounts != nil }
@@ -134,5 +137,10 @@ func (o *Operations) Do(ctx context.Context, request json.RawMessage, emit func(
 	if unsent != nil {
 		return unsent
 	}
-	return explain(err)
+	err = explain(err)
+	var e *Error
+	if o.Explain != nil && errors.As(err, &e) && e.Code == CodeStorage {
+		return &Error{Code: CodeStorage, Message: o.Explain(e.err), err: e.err}
+	}
+	return err
 }
