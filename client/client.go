@@ -203,14 +203,14 @@ func (c *Client) begin(ctx context.Context) (context.Context, func(), error) {
 			c.hangUp()
 		}
 	}
-	if err := c.turn.take(ctx); err != nil {
+	err := c.turn.take(ctx)
+	if err == nil && (c.used || c.life.Err() != nil) { // before ctx hears of Close, too
+		c.turn.pass()
+		err = ErrClosed
+	}
+	if err != nil {
 		leave()
 		return nil, nil, err
-	}
-	if c.used {
-		c.turn.pass()
-		leave()
-		return nil, nil, ErrClosed
 	}
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	return ctx, func() { cancel(); c.turn.pass(); leave() }, nil
