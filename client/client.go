@@ -58,7 +58,7 @@ type Client struct {
 	address string
 
 	vouched atomic.Bool                      // the fingerprint came with the address or a code, and not from a first contact
-	seen    atomic.Pointer[wire.ServerHello] // hello, for who is not in a call
+	hello   atomic.Pointer[wire.ServerHello] // of the latest connection
 	life    context.Context                  // until Close
 	shut    context.CancelFunc
 
@@ -71,9 +71,8 @@ type Client struct {
 	account string                     // whose key that is
 	starts  int                        // attempts on this connection
 	pending bool                       // an attempt was begun and its end has not been seen: the connection is of no more use
-	hello   wire.ServerHello
-	shaken  time.Time // when hello came
-	used    bool      // became a Session, or is closed
+	shaken  time.Time                  // when hello came
+	used    bool                       // became a Session, or is closed
 }
 
 // Dial connects to HOST:PORT or HOST:PORT#FINGERPRINT, and judges the server's identity. Nothing
@@ -146,9 +145,9 @@ func (c *Client) shake(ctx context.Context) error {
 		raw.Close()
 		return err
 	}
-	c.raw, c.shaking, c.conn, c.hello, c.shaken = raw, h, nil, hello, time.Now()
+	c.raw, c.shaking, c.conn, c.shaken = raw, h, nil, time.Now()
 	c.starts = 0
-	c.seen.Store(&hello)
+	c.hello.Store(&hello)
 	return nil
 }
 
@@ -182,11 +181,11 @@ func (c *Client) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "client of %s", c.
 func (c *Client) Address() string { return c.address }
 
 // Fingerprint returns the fingerprint of the server's identity.
-func (c *Client) Fingerprint() string { return noiseconn.Fingerprint(c.seen.Load().Identity) }
+func (c *Client) Fingerprint() string { return noiseconn.Fingerprint(c.hello.Load().Identity) }
 
 // WantsPassword says whether registration is by sending the password for the server to judge.
 func (c *Client) WantsPassword() bool {
-	return c.seen.Load().Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
+	return c.hello.Load().Features&(wire.FeatureRegister|wire.FeatureRegisterChecked) == wire.FeatureRegisterChecked
 }
 
 // begin takes the client's turn for a call, and bounds that by its context, by its own time and by Close.
@@ -372,7 +371,7 @@ func (c *Client) fail(err error) error {
 func (c *Client) transcript(start *wire.AuthStart, name string) credential.Transcript {
 	return credential.Transcript{
 		Preface:   wire.Preface{Version: wire.Version, Suite: wire.Suite}.Bytes(),
-		Handshake: c.conn.HandshakeHash(), RealmID: c.hello.RealmID, ClientStatic: c.static.Public,
+		Handshake: c.conn.HandshakeHash(), RealmID: c.hello.Load().RealmID, ClientStatic: c.static.Public,
 		Purpose: uint8(start.Purpose), Options: start.Lifetime, Method: uint8(start.Method), OfferedMethods: start.Offered,
 		LoginName: name, ClientNonce: start.ClientNonce,
 	}

@@ -51,7 +51,7 @@ func (c *Client) login(ctx context.Context, name string, password []byte, option
 		}
 		start.Lifetime = uint32((min(options.Lifetime, 1<<31*time.Second) + time.Second - 1) / time.Second)
 	}
-	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.RealmID, name)
+	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.Load().RealmID, name)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (c *Client) checkParameters(ctx context.Context, name string, kdf wire.KDF,
 	if err := k.Check(); err != nil {
 		return err
 	}
-	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.RealmID, name)
+	memory, known, err := c.c.Store.WithContext(ctx).Account(c.hello.Load().RealmID, name)
 	if err != nil || !known {
 		return err
 	}
@@ -145,7 +145,7 @@ func (c *Client) checkParameters(ctx context.Context, name string, kdf wire.KDF,
 // keep remembers what was proved of an account, and the key of this device.
 func (c *Client) keep(name string, kdf wire.KDF, salt [16]byte) error {
 	return c.c.Store.PutAccount(store.Account{
-		RealmID: c.hello.RealmID, Name: name, DeviceKey: c.static.Private,
+		RealmID: c.hello.Load().RealmID, Name: name, DeviceKey: c.static.Private,
 		KDF: store.KDF(kdf), Salt: salt, Method: uint8(wire.MethodPassword),
 	})
 }
@@ -177,7 +177,7 @@ func (c *Client) Resume(ctx context.Context) (*Session, error) {
 }
 
 func (c *Client) resume(ctx context.Context, saved *store.Session) (*Session, error) {
-	if saved.RealmID != c.hello.RealmID {
+	if saved.RealmID != c.hello.Load().RealmID {
 		return nil, ErrNotLoggedIn
 	}
 	if !c.Pinned() {

@@ -140,7 +140,7 @@ func (s *Session) Delete(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
-	_, removed := s.client.c.Store.RemoveAccount(s.client.hello.RealmID, s.name)
+	_, removed := s.client.c.Store.RemoveAccount(s.client.hello.Load().RealmID, s.name)
 	if err := s.forget(); err != nil {
 		return remembered(err)
 	}

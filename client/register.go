@@ -101,7 +101,7 @@ func recordOf(kdf wire.KDF, key *credential.Key) wire.Record {
 }
 
 func (c *Client) registerChecked(ctx context.Context, name string, password []byte) error {
-	if c.hello.Features&wire.FeatureRegisterChecked == 0 {
+	if c.hello.Load().Features&wire.FeatureRegisterChecked == 0 {
 		return ErrPasswordUnsent
 	}
 	if !c.Pinned() {

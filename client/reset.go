@@ -37,9 +37,9 @@ func ParseCode(text string) (CodeText, error) { return credential.ParseCode(text
 // openCode judges a code for the server at hand, which it vouches for, and returns its key.
 func (c *Client) openCode(code *CodeText, kind credential.CodeKind) (*credential.Key, error) {
 	if code.Kind != kind {
-		return nil, fmt.Errorf("%w, but for this: %v", ErrCodeKind, code.Kind)
+		return nil, fmt.Errorf("%w: its kind is %q", ErrCodeKind, code.Kind)
 	}
-	if sha256.Sum256(c.hello.Identity[:]) != code.Server {
+	if sha256.Sum256(c.hello.Load().Identity[:]) != code.Server {
 		return nil, ErrCodeServer
 	}
 	c.vouched.Store(true)

@@ -64,7 +64,7 @@ func (c *Client) enter(w *wire.Welcome) *Session {
 func (s *Session) record(token store.Token, resumeKey [32]byte) store.Session {
 	c := s.client
 	return store.Session{
-		Address: c.address, Name: s.name, RealmID: c.hello.RealmID, Identity: c.hello.Identity,
+		Address: c.address, Name: s.name, RealmID: c.hello.Load().RealmID, Identity: c.hello.Load().Identity,
 		Token: store.Token(string(token)), ResumeKey: resumeKey, SessionID: s.id, AccountID: s.accountID, Expires: s.expires,
 	}
 }

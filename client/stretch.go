@@ -24,7 +24,7 @@ func (c *Client) stretch(ctx context.Context, password []byte, name string, salt
 		err error
 	}
 	done := make(chan stretched, 1)
-	derive, realm, own := c.c.derive, c.hello.RealmID, bytes.Clone(password)
+	derive, realm, own := c.c.derive, c.hello.Load().RealmID, bytes.Clone(password)
 	go func() {
 		defer clear(own)
 		key, err := derive(own, realm, name, salt, credential.KDF(kdf))

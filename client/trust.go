@@ -89,7 +89,7 @@ func (c *Client) changed(known *store.Server, got string) error {
 }
 
 // confirm pins the server: it has shown that it knows the account, or has registered it.
-func (c *Client) confirm() error { return c.remember(c.c.Store, &c.hello, true) }
+func (c *Client) confirm() error { return c.remember(c.c.Store, c.hello.Load(), true) }
 
 func (c *Client) remember(st *store.Store, hello *wire.ServerHello, confirmed bool) error {
 	s := store.Server{
