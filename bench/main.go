@@ -154,6 +154,7 @@ func allPeers() []*peer {
 		ourPeer(),
 		tlsPeer("tls", "bare TLS 1.3 (crypto/tls), default curves"),
 		tlsPeer("tls-x25519", "bare TLS 1.3 (crypto/tls), X25519 alone", tls.X25519),
+		tcpPeer(),
 		sshPeer(),
 		postgresPeer(false),
 		postgresPeer(true),
@@ -306,6 +307,8 @@ func fillCommand(ctx context.Context, args []string, stderr io.Writer) error {
 // serveHidden is this program as a server of its own.
 func serveHidden(args []string) error {
 	switch {
+	case len(args) == 1 && args[0] == "tcp":
+		return serveTCP()
 	case len(args) == 1 && args[0] == "tls":
 		return serveTLS(nil)
 	case len(args) == 1 && args[0] == "tls-x25519":

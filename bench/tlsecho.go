@@ -50,8 +50,13 @@ func serveTLS(curves []tls.CurveID) error {
 	if err != nil {
 		return err
 	}
-	return serve(l, func(c net.Conn) error {
-		b := make([]byte, 1)
+	return serve(l, echo(1))
+}
+
+// echo sends back what comes, so many bytes at a time.
+func echo(n int) func(net.Conn) error {
+	return func(c net.Conn) error {
+		b := make([]byte, n)
 		for {
 			if _, err := io.ReadFull(c, b); err != nil {
 				return err
@@ -60,7 +65,50 @@ func serveTLS(curves []tls.CurveID) error {
 				return err
 			}
 		}
-	})
+	}
+}
+
+// skeletonBytes is about what a message of a login has, and a login has three from each side.
+const skeletonBytes, skeletonTurns = 200, 3
+
+// serveTCP is the server process of a bare TCP connection.
+func serveTCP() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	return serve(l, echo(skeletonBytes))
+}
+
+// tcpPeer is what a connection costs on which nothing is computed.
+func tcpPeer() *peer {
+	return &peer{
+		name: "tcp", title: "bare TCP, three messages each way", idle: 2000,
+		note: "nothing is computed, encrypted or kept: what package net and the kernel take for a connection with the messages of a login",
+		start: func(ctx context.Context, e *environment) (*running, error) {
+			p, address, err := e.ownServer("tcp")
+			if err != nil {
+				return nil, err
+			}
+			hold := func(worker int) (io.Closer, error) {
+				c, err := dial(worker, address)
+				if err != nil {
+					return nil, err
+				}
+				b := make([]byte, skeletonBytes)
+				for range skeletonTurns {
+					if _, err := c.Write(b); err != nil {
+						return nil, errors.Join(err, c.Close())
+					}
+					if _, err := io.ReadFull(c, b); err != nil {
+						return nil, errors.Join(err, c.Close())
+					}
+				}
+				return c, nil
+			}
+			return &running{process: p, login: closing(hold), hold: hold}, nil
+		},
+	}
 }
 
 // serve says where a hidden server of this program listens, and serves until its standard input ends, with the bench at the latest.
