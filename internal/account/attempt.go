@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +52,7 @@ type Attempt struct {
 	issued     time.Time
 	burned     bool
 
-	before []kv.Entry // what was read when it began
-	opened opened     // the records in it
+	seen sight // when it began
 }
 
 // Challenge is what the peer is told of an Attempt.
@@ -221,13 +221,16 @@ func (s *Service) lookupAgain(get func([]byte) ([]byte, bool, error), name strin
 
 // now reads a key outside of any transaction.
 func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
-	return s.keeping(ctx, new([]kv.Entry))
-}
-
-// keeping is now, and keeps what it reads for a transaction later.
-func (s *Service) keeping(ctx context.Context, kept *[]kv.Entry) func([]byte) ([]byte, bool, error) {
 	return func(key []byte) ([]byte, bool, error) {
 		e, err := s.store.engine.Get(ctx, key)
+		return e.Value, e.Version != 0, err
+	}
+}
+
+// keeping reads by get, and keeps what it reads.
+func keeping(get kv.Getter, kept *[]kv.Entry) func([]byte) ([]byte, bool, error) {
+	return func(key []byte) ([]byte, bool, error) {
+		e, err := get(key)
 		*kept = append(*kept, e)
 		return e.Value, e.Version != 0, err
 	}
@@ -246,7 +249,7 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, sum [32]byt
 	return s.decide(ctx, a, func(tx *kv.Tx) (Outcome, error) {
 		var real bool
 		var err error
-		if id, r, real, err = s.lookupAgain(tx.Get, a.name, &a.opened); err != nil {
+		if id, r, real, err = s.lookupAgain(tx.Get, a.name, &a.seen.opened); err != nil {
 			return 0, err
 		}
 		if admit != nil {
@@ -277,7 +280,7 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 	}
 	defer debit.settle()
 	var reason Outcome
-	err = kv.UpdateFrom(ctx, s.store.engine, append(a.before, debit.read...), func(tx *kv.Tx) error {
+	err = kv.UpdateFrom(ctx, s.store.engine, slices.Concat(debit.read, a.seen.entries), func(tx *kv.Tx) error {
 		reason = 0 // of a run before this one
 		outcome, err := check(tx)
 		if err != nil {

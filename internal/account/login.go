@@ -1,7 +1,9 @@
 package account
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/authsrv/authsrv/credential"
@@ -18,9 +20,7 @@ type Login struct {
 
 // BeginLogin returns a challenge for a name, whether or not it has an account.
 func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*Attempt, Challenge, error) {
-	var before []kv.Entry
-	var o opened
-	id, r, _, err := s.lookupAgain(s.keeping(ctx, &before), start.Name, &o)
+	seen, err := s.see(ctx, start.Name, ch.Static)
 	if err != nil {
 		return nil, Challenge{}, err
 	}
@@ -28,13 +28,45 @@ func (s *Service) BeginLogin(ctx context.Context, ch *Channel, start *Start) (*A
 	if err != nil {
 		return nil, Challenge{}, err
 	}
-	a.account, a.lifetime = id, start.Lifetime
-	a.before, a.opened = before, o
+	a.account, a.lifetime, a.seen = seen.id, start.Lifetime, seen
 	a.transcript.Options = uint32(start.Lifetime / time.Second)
 	a.transcript.Method = start.Method
 	a.transcript.OfferedMethods = append([]byte(nil), start.Offered...)
-	a.setKDF(r.verifier.KDF)
+	a.setKDF(seen.opened.account.verifier.KDF)
 	return a, s.challenge(a), nil
+}
+
+// A sight is what was read of a name before anything was judged.
+type sight struct {
+	id      ID         // of its account, or a made-up one
+	opened  opened     // the records of both
+	entries []kv.Entry // all that was read
+}
+
+// see reads what a login looks at, up to its end, in one go: the account, the device that is used, and the failures of the name.
+func (s *Service) see(ctx context.Context, name string, static [32]byte) (sight, error) {
+	return kv.View(ctx, s.store.engine, func(get kv.Getter) (v sight, err error) {
+		kept := keeping(get, &v.entries)
+		if v.id, _, _, err = s.lookupAgain(kept, name, &v.opened); err != nil {
+			return v, err
+		}
+		for _, key := range [][]byte{deviceKey(v.id, static), s.store.throttleKey(throttleName, name)} {
+			if _, _, err := kept(key); err != nil {
+				return v, err
+			}
+		}
+		return v, nil
+	})
+}
+
+// entry returns that of a key, if it was read and has certainly not moved since.
+func (v *sight) entry(s *store, key []byte) (e kv.Entry, ok bool) {
+	i := slices.IndexFunc(v.entries, func(e kv.Entry) bool { return bytes.Equal(e.Key, key) })
+	if i < 0 {
+		return e, false
+	}
+	e = v.entries[i]
+	return e, s.unmoved([]kv.Read{{Key: e.Key, Version: e.Version, At: e.At}})
 }
 
 // FinishLogin burns the nonce and checks the proof. Any refusal is a *Denied.

@@ -104,6 +104,11 @@ func (g *guard) Unmoved(reads []kv.Read) bool {
 	return ok && w.Unmoved(reads)
 }
 
+// View implements kv.Viewer as far as the engine does.
+func (g *guard) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+	return kv.View(ctx, g.Engine, look)
+}
+
 // Count implements kv.Counter.
 func (g *guard) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
 	return kv.Count(ctx, g.Engine, prefix, limit)

@@ -200,10 +200,10 @@ func (d *debit) settle() {
 // returns a *Denied where it is not time for another attempt.
 func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
 	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, true)}
-	known, err := s.debitAll(ctx, d)
+	known, err := s.debitAll(ctx, a, d)
 	if err == nil && !known {
 		d.buckets = s.buckets(a, false)
-		_, err = s.debitAll(ctx, d)
+		_, err = s.debitAll(ctx, a, d)
 	}
 	if err != nil {
 		d.settle()
@@ -217,9 +217,9 @@ func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
 
 // debitAll debits the buckets. It says whether they were there: the device of an attempt may be none that has logged in to the
 // account before. For a name without an account it is the device of a made-up one.
-func (s *Service) debitAll(ctx context.Context, d *debit) (known bool, err error) {
+func (s *Service) debitAll(ctx context.Context, a *Attempt, d *debit) (known bool, err error) {
 	for _, b := range d.buckets {
-		e, err := s.debitOne(ctx, b)
+		e, err := s.debitOne(ctx, a, b)
 		if err != nil {
 			return false, err
 		}
@@ -267,31 +267,38 @@ func (s *Service) throttled(ctx context.Context, a *Attempt, buckets []bucket) e
 
 // failures reads those of a bucket, outside of any transaction.
 func (s *Service) failures(ctx context.Context, b bucket) (throttleRecord, error) {
-	_, r, err := s.readFailures(ctx, b)
-	return r, err
+	e, err := s.store.engine.Get(ctx, b.key)
+	if err != nil {
+		return throttleRecord{}, err
+	}
+	return s.failuresIn(e, b)
 }
 
-func (s *Service) readFailures(ctx context.Context, b bucket) (e kv.Entry, r throttleRecord, err error) {
-	e, err = s.store.engine.Get(ctx, b.key)
-	if err != nil || e.Version == 0 {
-		return e, r, err
+// failuresIn opens the entry of a bucket.
+func (s *Service) failuresIn(e kv.Entry, b bucket) (r throttleRecord, err error) {
+	if e.Version == 0 {
+		return r, nil
 	}
 	if b.kind == throttleDevice {
 		var d deviceRecord
 		err := s.store.decode(labelDevice, b.key, e.Value, &d)
-		return e, d.throttleRecord, err
+		return d.throttleRecord, err
 	}
-	return e, r, s.store.decode(labelThrottle, b.key, e.Value, &r)
+	return r, s.store.decode(labelThrottle, b.key, e.Value, &r)
 }
 
 // debitOne waits for its turn, and returns the record that it was given by.
-func (s *Service) debitOne(ctx context.Context, b bucket) (kv.Entry, error) {
+func (s *Service) debitOne(ctx context.Context, a *Attempt, b bucket) (kv.Entry, error) {
 	key := string(b.key)
 	for {
-		// The place is taken before the record is read, and a failure is written before its place is
+		// The place is taken before the record is read, or is found not to have moved since it was, and a failure is written before its place is
 		// given back: so every earlier attempt is seen in one of the two.
 		others := s.throttle.enter(key)
-		e, r, err := s.readFailures(ctx, b)
+		e, err := s.entryOf(ctx, a, b)
+		var r throttleRecord
+		if err == nil {
+			r, err = s.failuresIn(e, b)
+		}
 		now := time.Now()
 		switch {
 		case err != nil:
@@ -307,6 +314,14 @@ func (s *Service) debitOne(ctx context.Context, b bucket) (kv.Entry, error) {
 			return e, err
 		}
 	}
+}
+
+// entryOf returns the entry of a bucket as it is now.
+func (s *Service) entryOf(ctx context.Context, a *Attempt, b bucket) (kv.Entry, error) {
+	if e, ok := a.seen.entry(&s.store, b.key); ok {
+		return e, nil
+	}
+	return s.store.engine.Get(ctx, b.key)
 }
 
 // addFailure counts a failure for all buckets, and returns how long to wait.

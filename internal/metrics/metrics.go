@@ -75,6 +75,11 @@ func (e *engine) Unmoved(reads []kv.Read) bool {
 	return ok && w.Unmoved(reads)
 }
 
+// View implements kv.Viewer as far as the engine does.
+func (e *engine) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+	return kv.View(ctx, e.Engine, look)
+}
+
 // Count implements kv.Counter.
 func (e *engine) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
 	return kv.Count(ctx, e.Engine, prefix, limit)

@@ -16,27 +16,58 @@ func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 	}
 	stored := userKey(key) // a copy: the call may outlive the caller's wait
 	return call(ctx, s, func() (kv.Entry, error) {
-		e := kv.Entry{Key: stored[1:], At: s.recent.now()}
+		at := s.recent.now()
 		value, err := s.load(stored)
-		if err != nil || value == nil {
-			return e, err
-		}
-		e.Version, e.Value, err = decodeValue(value)
-		return e, err
+		return entryOf(stored, at, value, err)
 	})
 }
 
+// View implements kv.Viewer: one goroutine and one iterator for all that is read.
+func (s *Store) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+	return call(ctx, s, func() (any, error) {
+		at := s.recent.now()
+		it, err := s.db.NewIter(nil)
+		if err != nil {
+			return nil, s.explain("view", err)
+		}
+		defer it.Close()
+		return look(func(key []byte) (kv.Entry, error) {
+			if err := kv.CheckKey(key); err != nil {
+				return kv.Entry{}, err
+			}
+			stored := userKey(key)
+			value, err := s.seek(it, stored)
+			return entryOf(stored, at, value, err)
+		})
+	})
+}
+
+// entryOf makes an entry of what pebble holds for a key in its form; nil: nothing.
+func entryOf(stored []byte, at kv.Version, value []byte, err error) (kv.Entry, error) {
+	e := kv.Entry{Key: stored[1:], At: at}
+	if err != nil || value == nil {
+		return e, err
+	}
+	e.Version, e.Value, err = decodeValue(value)
+	return e, err
+}
+
 // load returns a copy of what pebble holds for a key in its form; nil: nothing.
-//
-// Callers ask for names, and who measures the answer should not learn whether one is there. So it is not pebble's Get, which
-// stops at the first level that has the key, but an iterator, which looks at all of them; and where the key is not there, its
-// neighbour is read, for the blocks and the bytes that the key's own would have been.
 func (s *Store) load(key []byte) ([]byte, error) {
 	it, err := s.db.NewIter(nil)
 	if err != nil {
 		return nil, s.explain("get", err)
 	}
 	defer it.Close()
+	return s.seek(it, key)
+}
+
+// seek is load with an iterator.
+//
+// Callers ask for names, and who measures the answer should not learn whether one is there. So it is not pebble's Get, which
+// stops at the first level that has the key, but an iterator, which looks at all of them; and where the key is not there, its
+// neighbour is read, for the blocks and the bytes that the key's own would have been.
+func (s *Store) seek(it *pebble.Iterator, key []byte) ([]byte, error) {
 	if it.SeekGEWithLimit(key, prefixEnd(key[:min(len(key), neighbours)])) != pebble.IterValid {
 		return nil, s.explain("get", it.Error())
 	}
