@@ -105,7 +105,7 @@ func (e *environment) side(ctx context.Context, name, root string) (*side, error
 	if err := own.buildFrom(ctx, root); err != nil {
 		return nil, err
 	}
-	r, err := ourPeer().start(ctx, &own)
+	r, err := ourPeer("authsrv", "authsrv", 0).start(ctx, &own)
 	return &side{running: r}, err
 }
 

@@ -101,10 +101,11 @@ func (a *authsrv) start(ctx context.Context, e *environment, variables ...string
 	return nil
 }
 
-func ourPeer() *peer {
+// ourPeer is our server, with a slack for its timers; 0: as the system has it.
+func ourPeer(name, title string, slack time.Duration) *peer {
 	var folder *authsrv // is made once: it is the same server in each round
 	return &peer{
-		name: "authsrv", title: "authsrv", idle: 2000,
+		name: name, title: title, idle: 2000,
 		note: "a full password login: TCP, Noise XX, challenge, proof, a session that is synced to disk, a signed token",
 		start: func(ctx context.Context, e *environment) (*running, error) {
 			if e.binary == "" {
@@ -113,11 +114,11 @@ func ourPeer() *peer {
 				}
 			}
 			if folder == nil {
-				made, err := e.newFolder(ctx, "authsrv-data", e.accounts)
+				made, err := e.newFolder(ctx, name+"-data", e.accounts)
 				if err != nil {
 					return nil, err
 				}
-				folder = made
+				folder, made.slack = made, slack
 			}
 			if err := folder.start(ctx, e); err != nil {
 				return nil, err

@@ -151,7 +151,8 @@ func (r *report) compare(ctx context.Context, env *environment, plan *plan, only
 // allPeers are the peers in the order of the table.
 func allPeers() []*peer {
 	return []*peer{
-		ourPeer(),
+		ourPeer("authsrv", "authsrv", 0),
+		ourPeer("authsrv-unit", "authsrv, as its unit for systemd runs it", unitSlack),
 		tlsPeer("tls", "bare TLS 1.3 (crypto/tls), default curves"),
 		tlsPeer("tls-x25519", "bare TLS 1.3 (crypto/tls), X25519 alone", tls.X25519),
 		tcpPeer(),

@@ -186,7 +186,7 @@ func TestFlags(t *testing.T) {
 	if err != nil || o.accounts < 3*10*2*4000/100 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if peers, err := chosen("tls,authsrv"); err != nil || len(peers) != 3 {
+	if peers, err := chosen("tls,authsrv"); err != nil || len(peers) != 4 {
 		t.Errorf("%v, %v", peers, err)
 	}
 	if _, err := chosen("tsl"); err == nil {

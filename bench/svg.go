@@ -109,7 +109,7 @@ func (c *comparison) panels() []panel {
 		if r.Why != "" {
 			continue
 		}
-		ours := r.Name == "authsrv"
+		ours := strings.HasPrefix(r.Name, "authsrv")
 		cpu.bars = append(cpu.bars, bar{r.Title, r.Median.CPU, ours})
 		rate.bars = append(rate.bars, bar{r.Title, r.Median.Rate, ours})
 		idle.bars = append(idle.bars, bar{r.Title, r.Median.IdleKiB, ours})
