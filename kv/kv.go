@@ -132,25 +132,39 @@ func Count(ctx context.Context, e Engine, prefix []byte, limit int) (int, error)
 	return len(entries), err
 }
 
-// A Getter returns the entry of a key, as Engine.Get does.
-type Getter func(key []byte) (Entry, error)
+// A Reader reads what is there as the methods of an Engine do.
+type Reader interface {
+	Get(key []byte) (Entry, error)
+	Count(prefix []byte, limit int) (int, error)
+}
 
 // A Viewer is an Engine in which reads of which one depends on another cost less together than each by itself.
 type Viewer interface {
-	// View runs look, which reads by get, and returns what it returns. Where ctx ends before, View does not wait: look may still be running then, and
-	// so has no effects but its results. The reads are no more of one moment than those of several calls of Get need be.
-	View(ctx context.Context, look func(get Getter) (any, error)) (any, error)
+	// View runs look, and returns what it returns. Where ctx ends before, View does not wait: look may still be running then, and so has no effects but its
+	// results. The reads are no more of one moment than those of several calls of Get need be.
+	View(ctx context.Context, look func(Reader) (any, error)) (any, error)
 }
 
-// View is that of the engine, or made of calls of Get.
-func View[T any](ctx context.Context, e Engine, look func(get Getter) (T, error)) (T, error) {
+// View is that of the engine, or made of calls of its other methods.
+func View[T any](ctx context.Context, e Engine, look func(Reader) (T, error)) (T, error) {
 	viewer, ok := e.(Viewer)
 	if !ok {
-		return look(func(key []byte) (Entry, error) { return e.Get(ctx, key) })
+		return look(reader{ctx, e})
 	}
-	v, err := viewer.View(ctx, func(get Getter) (any, error) { return look(get) })
+	v, err := viewer.View(ctx, func(r Reader) (any, error) { return look(r) })
 	result, _ := v.(T)
 	return result, err
+}
+
+type reader struct {
+	ctx    context.Context // of the View, which it does not outlive
+	engine Engine
+}
+
+func (r reader) Get(key []byte) (Entry, error) { return r.engine.Get(r.ctx, key) }
+
+func (r reader) Count(prefix []byte, limit int) (int, error) {
+	return Count(r.ctx, r.engine, prefix, limit)
 }
 
 // CheckKey reports whether a key is within the limits. It is for engines.

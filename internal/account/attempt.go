@@ -228,7 +228,7 @@ func (s *Service) now(ctx context.Context) func([]byte) ([]byte, bool, error) {
 }
 
 // keeping reads by get, and keeps what it reads.
-func keeping(get kv.Getter, kept *[]kv.Entry) func([]byte) ([]byte, bool, error) {
+func keeping(get func([]byte) (kv.Entry, error), kept *[]kv.Entry) func([]byte) ([]byte, bool, error) {
 	return func(key []byte) ([]byte, bool, error) {
 		e, err := get(key)
 		*kept = append(*kept, e)

@@ -41,21 +41,30 @@ type sight struct {
 	id      ID         // of its account, or a made-up one
 	opened  opened     // the records of both
 	entries []kv.Entry // all that was read
+	roomy   bool       // its sessions were counted, and are few
 }
 
-// see reads what a login looks at, up to its end, in one go: the account, the device that is used, and the failures of the name.
+// fewSessions is so few that an account has room for all logins that may be under way at once.
+const fewSessions = maxSessions / 2
+
+// see reads what a login looks at, up to its end, in one go: the account, the device that is used, and the failures of the name. Where the device is one that
+// the account knows, its sessions are counted as well; to anybody else that would tell by its time that there are any.
 func (s *Service) see(ctx context.Context, name string, static [32]byte) (sight, error) {
-	return kv.View(ctx, s.store.engine, func(get kv.Getter) (v sight, err error) {
-		kept := keeping(get, &v.entries)
-		if v.id, _, _, err = s.lookupAgain(kept, name, &v.opened); err != nil {
+	return kv.View(ctx, s.store.engine, func(from kv.Reader) (v sight, err error) {
+		get := keeping(from.Get, &v.entries)
+		if v.id, _, _, err = s.lookupAgain(get, name, &v.opened); err != nil {
 			return v, err
 		}
-		for _, key := range [][]byte{deviceKey(v.id, static), s.store.throttleKey(throttleName, name)} {
-			if _, _, err := kept(key); err != nil {
-				return v, err
-			}
+		if _, _, err := get(s.store.throttleKey(throttleName, name)); err != nil {
+			return v, err
 		}
-		return v, nil
+		_, known, err := get(deviceKey(v.id, static))
+		if err != nil || !known {
+			return v, err
+		}
+		n, err := from.Count(sessionPrefix(v.id), fewSessions)
+		v.roomy = n < fewSessions
+		return v, err
 	})
 }
 
@@ -81,8 +90,10 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	err = s.prove(ctx, a, alive, sum, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		last = tx
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, sum, proof)}
-		if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
-			return ID{}, err
+		if !a.seen.roomy {
+			if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
+				return ID{}, err
+			}
 		}
 		return s.openSession(tx, &l, id, r, a.channel, time.Now().Add(s.lifetime(a.lifetime)))
 	})

@@ -105,7 +105,7 @@ func (g *guard) Unmoved(reads []kv.Read) bool {
 }
 
 // View implements kv.Viewer as far as the engine does.
-func (g *guard) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+func (g *guard) View(ctx context.Context, look func(kv.Reader) (any, error)) (any, error) {
 	return kv.View(ctx, g.Engine, look)
 }
 

@@ -76,7 +76,7 @@ func (e *engine) Unmoved(reads []kv.Read) bool {
 }
 
 // View implements kv.Viewer as far as the engine does.
-func (e *engine) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+func (e *engine) View(ctx context.Context, look func(kv.Reader) (any, error)) (any, error) {
 	return kv.View(ctx, e.Engine, look)
 }
 

@@ -23,7 +23,7 @@ func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 }
 
 // View implements kv.Viewer: one goroutine and one iterator for all that is read.
-func (s *Store) View(ctx context.Context, look func(kv.Getter) (any, error)) (any, error) {
+func (s *Store) View(ctx context.Context, look func(kv.Reader) (any, error)) (any, error) {
 	return call(ctx, s, func() (any, error) {
 		at := s.recent.now()
 		it, err := s.db.NewIter(nil)
@@ -31,15 +31,33 @@ func (s *Store) View(ctx context.Context, look func(kv.Getter) (any, error)) (an
 			return nil, s.explain("view", err)
 		}
 		defer it.Close()
-		return look(func(key []byte) (kv.Entry, error) {
-			if err := kv.CheckKey(key); err != nil {
-				return kv.Entry{}, err
-			}
-			stored := userKey(key)
-			value, err := s.seek(it, stored)
-			return entryOf(stored, at, value, err)
-		})
+		return look(&view{s, ctx, it, at})
 	})
+}
+
+type view struct {
+	store *Store
+	ctx   context.Context // of the call, which it does not outlive
+	it    *pebble.Iterator
+	at    kv.Version // for the At of what is read
+}
+
+// Get implements kv.Reader.
+func (v *view) Get(key []byte) (kv.Entry, error) {
+	if err := kv.CheckKey(key); err != nil {
+		return kv.Entry{}, err
+	}
+	stored := userKey(key)
+	value, err := v.store.seek(v.it, stored)
+	return entryOf(stored, v.at, value, err)
+}
+
+// Count implements kv.Reader.
+func (v *view) Count(prefix []byte, limit int) (int, error) {
+	if err := kv.CheckScan(prefix, nil, limit); err != nil {
+		return 0, err
+	}
+	return v.store.count(v.ctx, v.it, userKey(prefix), limit)
 }
 
 // entryOf makes an entry of what pebble holds for a key in its form; nil: nothing.
@@ -117,21 +135,26 @@ func (s *Store) Count(ctx context.Context, prefix []byte, limit int) (int, error
 		return 0, err
 	}
 	lower := userKey(prefix)
-	upper := prefixEnd(lower)
-	return call(ctx, s, func() (n int, err error) {
-		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return call(ctx, s, func() (int, error) {
+		it, err := s.db.NewIter(nil)
 		if err != nil {
 			return 0, s.explain("count", err)
 		}
 		defer it.Close()
-		for ok := it.First(); ok && n < limit && ctx.Err() == nil; ok = it.Next() {
-			n++
-		}
-		if err := it.Error(); err != nil {
-			return 0, s.explain("count", err)
-		}
-		return n, ctx.Err()
+		return s.count(ctx, it, lower, limit)
 	})
+}
+
+// count counts keys in pebble's form with a prefix, up to a limit.
+func (s *Store) count(ctx context.Context, it *pebble.Iterator, prefix []byte, limit int) (n int, err error) {
+	end := prefixEnd(prefix)
+	for state := it.SeekGEWithLimit(prefix, end); state == pebble.IterValid && n < limit && ctx.Err() == nil; state = it.NextWithLimit(end) {
+		n++
+	}
+	if err := it.Error(); err != nil {
+		return 0, s.explain("count", err)
+	}
+	return n, ctx.Err()
 }
 
 // versionOf returns the latest commit in a snapshot: each rewrites the record meta.
