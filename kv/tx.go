@@ -99,15 +99,20 @@ type Tx struct {
 // Get returns the value of a key and whether it is present, as this transaction has left it: what
 // Put and Delete did before is seen, and what was read once is read again as it was then.
 func (tx *Tx) Get(key []byte) (value []byte, ok bool, err error) {
+	if value, ok, err = tx.Peek(key); ok {
+		value = append([]byte{}, value...)
+	}
+	return value, ok, err
+}
+
+// Peek is Get without a copy: the value is the transaction's, and the caller leaves it as it is. To copy takes time where a key is present, and only there.
+func (tx *Tx) Peek(key []byte) (value []byte, ok bool, err error) {
 	if tx.err != nil {
 		return nil, false, tx.err
 	}
 	if i := tx.writeOf(key); i >= 0 {
-		w := tx.writes[i]
-		if w.Delete {
-			return nil, false, nil
-		}
-		return append([]byte{}, w.Value...), true, nil
+		w := &tx.writes[i]
+		return w.Value, !w.Delete, nil
 	}
 	i := tx.readOf(key)
 	if i < 0 {
@@ -123,10 +128,7 @@ func (tx *Tx) Get(key []byte) (value []byte, ok bool, err error) {
 		tx.reads = append(tx.reads, Read{Key: e.Key, Version: e.Version, At: e.At})
 	}
 	e := &tx.seen[i]
-	if e.Version == 0 {
-		return nil, false, nil
-	}
-	return append([]byte{}, e.Value...), true, nil
+	return e.Value, e.Version != 0, nil
 }
 
 // read reads a key for the first time, with a key of its own.

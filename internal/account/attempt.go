@@ -249,7 +249,7 @@ func (s *Service) prove(ctx context.Context, a *Attempt, alive bool, sum [32]byt
 	return s.decide(ctx, a, func(tx *kv.Tx) (Outcome, error) {
 		var real bool
 		var err error
-		if id, r, real, err = s.lookupAgain(tx.Get, a.name, &a.seen.opened); err != nil {
+		if id, r, real, err = s.lookupAgain(tx.Peek, a.name, &a.seen.opened); err != nil {
 			return 0, err
 		}
 		if admit != nil {

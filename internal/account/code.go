@@ -227,7 +227,7 @@ func (s *Service) FinishReset(ctx context.Context, a *Attempt, v Verifier, diges
 	err = s.decide(ctx, a, func(tx *kv.Tx) (Outcome, error) {
 		var known bool
 		var err error
-		if id, r, known, err = s.lookup(tx.Get, a.name); err != nil {
+		if id, r, known, err = s.lookup(tx.Peek, a.name); err != nil {
 			return 0, err
 		}
 		code, real, err := s.lookupCode(tx.Get, a.code)

@@ -205,7 +205,7 @@ type record interface {
 
 // get reads and opens the record at key, and says whether there is one.
 func (s *store) get(tx *kv.Tx, label string, key []byte, r record) (bool, error) {
-	sealed, ok, err := tx.Get(key)
+	sealed, ok, err := tx.Peek(key)
 	if err != nil || !ok {
 		return false, err
 	}
