@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Engine) {
 		{"UpdateFromError", updateFromError},
 		{"Witness", witness},
 
+		{"View", view},
 		{"ScanOrder", scanOrder},
 		{"ScanPages", scanPages},
 		{"ScanPrefixEdges", scanPrefixEdges},

@@ -19,6 +19,54 @@ func (b *bench) wantScan(prefix string, start []byte, limit int, want string) {
 	}
 }
 
+// view reads keys, forwards and backwards, present and absent, and counts between, in one View: it finds what Get and Count do.
+func view(b *bench) {
+	b.commit(put("a", "1"), put("ab", ""), put("abc", "3"), put("b", "4"), put("\xff\xff", "5"))
+	b.commit(del("ab"), put("b", "44"))
+	keys := []string{"b", "a", "ab", "abc", "abd", "\xff\xff", "\xff", "a", "a\x00", "zz", "b"}
+	prefixes := []string{"", "a", "ab", "\xff", "c"}
+	type found struct {
+		entries []kv.Entry
+		counts  []int
+	}
+	got, err := kv.View(b.ctx, b.e, func(r kv.Reader) (f found, err error) {
+		for i, key := range keys {
+			k := []byte(key)
+			e, err := r.Get(k)
+			if err != nil {
+				return f, err
+			}
+			clear(k) // the engine's entry is its own
+			n, err := r.Count([]byte(prefixes[i%len(prefixes)]), 2)
+			if err != nil {
+				return f, err
+			}
+			f.entries, f.counts = append(f.entries, e), append(f.counts, n)
+		}
+		return f, nil
+	})
+	if err != nil {
+		b.Fatalf("View: %v", err)
+	}
+	for i, key := range keys {
+		want := b.get(key)
+		if e := got.entries[i]; string(e.Key) != key || e.Version != want.Version || string(e.Value) != string(want.Value) || (e.Value == nil) != (want.Value == nil) {
+			b.Errorf("%q in a View: %+v, want %+v", key, e, want)
+		}
+		prefix := prefixes[i%len(prefixes)]
+		if n, err := kv.Count(b.ctx, b.e, []byte(prefix), 2); err != nil || got.counts[i] != n {
+			b.Errorf("%d keys with %q in a View, want %d, %v", got.counts[i], prefix, n, err)
+		}
+	}
+	fails := func(look func(kv.Reader) error) error {
+		_, err := kv.View(b.ctx, b.e, func(r kv.Reader) (int, error) { return 7, look(r) })
+		return err
+	}
+	b.wantError(fails(func(kv.Reader) error { return errTest }), errTest, "an error of its own")
+	b.wantError(fails(func(r kv.Reader) error { _, err := r.Get(nil); return err }), kv.ErrInvalid, "get of an empty key")
+	b.wantError(fails(func(r kv.Reader) error { _, err := r.Count(nil, 0); return err }), kv.ErrInvalid, "count of nothing")
+}
+
 func scanOrder(b *bench) {
 	b.wantScan("", nil, 9, "")
 	b.commit(put("b", ""), put("aa", ""), put("a\x00", ""), put("c", ""), put("a", ""), put("B", ""), put("ab", ""))
