@@ -44,8 +44,11 @@ type sight struct {
 	roomy   bool       // its sessions were counted, and are few
 }
 
-// fewSessions is so few that an account has room for all logins that may be under way at once.
-const fewSessions = maxSessions / 2
+// Where an account had fewer than fewSessions, they are not counted again for a proof that comes within roomyTime.
+const (
+	fewSessions = maxSessions / 2
+	roomyTime   = time.Second
+)
 
 // see reads what a login looks at, up to its end, in one go: the account, the device that is used, and the failures of the name. Where the device is one that
 // the account knows, its sessions are counted as well; to anybody else that would tell by its time that there are any.
@@ -90,7 +93,7 @@ func (s *Service) FinishLogin(ctx context.Context, a *Attempt, proof [64]byte) (
 	err = s.prove(ctx, a, alive, sum, proof, nil, func(tx *kv.Tx, id ID, r *accountRecord) (ID, error) {
 		last = tx
 		l = Login{Confirm: credential.Confirm(r.verifier.ServerKey, sum, proof)}
-		if !a.seen.roomy {
+		if !a.seen.roomy || time.Since(a.issued) > roomyTime {
 			if err := s.makeSessionRoom(ctx, tx, id, r); err != nil {
 				return ID{}, err
 			}

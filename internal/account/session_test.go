@@ -288,6 +288,38 @@ func TestLogout(t *testing.T) {
 	}
 }
 
+// TestSessionsCountedAgain: that there was room before the challenge says nothing of a proof that comes late, or of a device that is not known.
+func TestSessionsCountedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.peer(one)
+		p.account("alice")
+		known, tr := p.beginLogin(p.start("alice"))
+		late, lateTr := p.beginLogin(p.start("alice"))
+		other := r.peer(two)
+		strange, strangeTr := other.beginLogin(other.start("alice"))
+		if !known.seen.roomy || !late.seen.roomy || strange.seen.roomy {
+			t.Fatalf("room for a known device: %v, %v, for a new one: %v", known.seen.roomy, late.seen.roomy, strange.seen.roomy)
+		}
+		for range maxSessions - 1 {
+			p.mustLogin("alice", right())
+		}
+		finish := func(a *Attempt, proof [64]byte, want int) {
+			t.Helper()
+			if _, err := r.FinishLogin(t.Context(), a, proof); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.keys()[spaceSession]; n != want {
+				t.Errorf("%d sessions, want %d", n, want)
+			}
+		}
+		finish(strange, right().Prove(strangeTr.Sum()), maxSessions)
+		finish(known, right().Prove(tr.Sum()), maxSessions+1) // at the same moment
+		time.Sleep(roomyTime + 1)
+		finish(late, right().Prove(lateTr.Sum()), maxSessions)
+	})
+}
+
 // TestSessionsBounded: a login that would be one session too many ends dead ones first, and then the one that was not used for longest.
 func TestSessionsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
