@@ -81,6 +81,13 @@ func (j *jitter) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 	return j.Engine.Get(ctx, key)
 }
 
+func (j *jitter) Unmoved(reads []kv.Read) bool {
+	pause()
+	defer pause()
+	w, ok := j.Engine.(kv.Witness)
+	return ok && w.Unmoved(reads)
+}
+
 func (j *jitter) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) (kv.Version, error) {
 	pause()
 	defer pause()

@@ -50,10 +50,15 @@ func together(r *rig, n int, name string, from func(i int) *peer, with func(i in
 	return outcomes
 }
 
-// TestParallelGuesses: fifty at once are worth no more than one after the other.
+// TestParallelGuesses: fifty at once are worth no more than one after the other, whether or not the engine can tell what has not moved since they began.
 func TestParallelGuesses(t *testing.T) {
 	same := func(r *rig) func(int) *peer { return func(int) *peer { return r.peer(one) } }
 	apart := func(r *rig) func(int) *peer { return func(i int) *peer { return r.peer(address(i)) } }
+	known := func(r *rig) func(int) *peer {
+		p := r.peer(one)
+		p.mustLogin("alice", right())
+		return func(int) *peer { return p }
+	}
 	for _, c := range []struct {
 		what string
 		name string
@@ -61,19 +66,24 @@ func TestParallelGuesses(t *testing.T) {
 	}{
 		{"one address", "alice", same}, {"unknown name", "nobody", same},
 		{"many addresses", "alice", apart}, {"unknown name, many addresses", "nobody", apart},
+		{"a known device", "alice", known},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t)
-			r.peer(two).account("alice")
-			for round := range 3 {
-				got := together(r, 50, c.name, c.from(r), func(int) *credential.Key { return wrong() })
-				checked := 50 - got[Throttled]
-				if want := map[bool]int{true: freeFailures + 1, false: 1}[round == 0]; checked != want || got[Success] != 0 {
-					t.Errorf("%s, round %d: %d were checked, want %d: %v", c.what, round, checked, want, got)
+		for _, witness := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.spy.witness = witness
+				r.peer(two).account("alice")
+				from := c.from(r)
+				for round := range 3 {
+					got := together(r, 50, c.name, from, func(int) *credential.Key { return wrong() })
+					checked := 50 - got[Throttled]
+					if want := map[bool]int{true: freeFailures + 1, false: 1}[round == 0]; checked != want || got[Success] != 0 {
+						t.Errorf("%s, witness %v, round %d: %d were checked, want %d: %v", c.what, witness, round, checked, want, got)
+					}
+					time.Sleep(time.Second << round)
 				}
-				time.Sleep(time.Second << round)
-			}
-		})
+			})
+		}
 	}
 }
 

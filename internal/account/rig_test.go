@@ -184,7 +184,8 @@ type spy struct {
 	get    func(key []byte) error
 	commit func(writes []kv.Write) error // ErrUnknownOutcome: after the commit, anything else: in its place
 
-	deaf bool // it writes down nothing
+	deaf    bool // it writes down nothing
+	witness bool // it is one, as its engine is
 
 	mu  sync.Mutex
 	log []string
@@ -215,6 +216,11 @@ func (s *spy) Get(ctx context.Context, key []byte) (kv.Entry, error) {
 		}
 	}
 	return s.Engine.Get(ctx, key)
+}
+
+func (s *spy) Unmoved(reads []kv.Read) bool {
+	w, ok := s.Engine.(kv.Witness)
+	return s.witness && ok && w.Unmoved(reads)
 }
 
 func (s *spy) Commit(ctx context.Context, reads []kv.Read, writes []kv.Write) (kv.Version, error) {
