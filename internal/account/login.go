@@ -50,19 +50,19 @@ const (
 	roomyTime   = time.Second
 )
 
-// see reads what a login looks at, up to its end, in one go: the account, the device that is used, and the failures of the name. Where the device is one that
-// the account knows, its sessions are counted as well; to anybody else that would tell by its time that there are any.
+// see reads the account of a name and the device that is used, and where the account knows that device, what else its login looks at, all in one go. Of a
+// stranger's login the rest is read behind the proof: before it, it would tell by its time that there are sessions, or that the owner was here in between.
 func (s *Service) see(ctx context.Context, name string, static [32]byte) (sight, error) {
 	return kv.View(ctx, s.store.engine, func(from kv.Reader) (v sight, err error) {
 		get := keeping(from.Get, &v.entries)
 		if v.id, _, _, err = s.lookupAgain(get, name, &v.opened); err != nil {
 			return v, err
 		}
-		if _, _, err := get(s.store.throttleKey(throttleName, name)); err != nil {
-			return v, err
-		}
 		_, known, err := get(deviceKey(v.id, static))
 		if err != nil || !known {
+			return v, err
+		}
+		if _, _, err := get(s.store.throttleKey(throttleName, name)); err != nil {
 			return v, err
 		}
 		n, err := from.Count(sessionPrefix(v.id), fewSessions)

@@ -316,13 +316,10 @@ func (s *Service) debitOne(ctx context.Context, a *Attempt, b bucket) (kv.Entry,
 	}
 }
 
-// entryOf returns the entry of a bucket as it is now. What was seen of a name's failures is not taken even where it has not moved: an owner who comes by a
-// known device in between writes there, and it would show in the time of the next refusal.
+// entryOf returns the entry of a bucket as it is now.
 func (s *Service) entryOf(ctx context.Context, a *Attempt, b bucket) (kv.Entry, error) {
-	if b.kind == throttleDevice {
-		if e, ok := a.seen.entry(&s.store, b.key); ok {
-			return e, nil
-		}
+	if e, ok := a.seen.entry(&s.store, b.key); ok {
+		return e, nil
 	}
 	return s.store.engine.Get(ctx, b.key)
 }
