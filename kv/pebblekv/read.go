@@ -9,32 +9,7 @@ import (
 	"github.com/authsrv/authsrv/kv"
 )
 
-// Get implements kv.Engine.
-func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
-	if err := kv.CheckKey(key); err != nil {
-		return kv.Entry{}, err
-	}
-	stored := userKey(key) // a copy: the call may outlive the caller's wait
-	return call(ctx, s, func() (kv.Entry, error) {
-		at := s.recent.now()
-		value, err := s.load(stored)
-		return entryOf(stored, at, value, err)
-	})
-}
-
-// View implements kv.Viewer: one goroutine and one iterator for all that is read.
-func (s *Store) View(ctx context.Context, look func(kv.Reader) (any, error)) (any, error) {
-	return call(ctx, s, func() (any, error) {
-		at := s.recent.now()
-		it, err := s.db.NewIter(nil)
-		if err != nil {
-			return nil, s.explain("view", err)
-		}
-		defer it.Close()
-		return look(&view{s, ctx, it, at})
-	})
-}
-
+// A view reads with one iterator.
 type view struct {
 	store *Store
 	ctx   context.Context // of the call, which it does not outlive
@@ -42,14 +17,49 @@ type view struct {
 	at    kv.Version // for the At of what is read
 }
 
+// look runs fn with a view, as call does.
+func look[T any](ctx context.Context, s *Store, fn func(*view) (T, error)) (T, error) {
+	return call(ctx, s, func() (T, error) {
+		at := s.recent.now()
+		it, err := s.db.NewIter(nil)
+		if err != nil {
+			var zero T
+			return zero, s.explain("get", err)
+		}
+		defer it.Close()
+		return fn(&view{s, ctx, it, at})
+	})
+}
+
+// Get implements kv.Engine.
+func (s *Store) Get(ctx context.Context, key []byte) (kv.Entry, error) {
+	if err := kv.CheckKey(key); err != nil {
+		return kv.Entry{}, err
+	}
+	stored := userKey(key) // a copy: the call may outlive the caller's wait
+	return look(ctx, s, func(v *view) (kv.Entry, error) { return v.entry(stored) })
+}
+
+// Count implements kv.Counter.
+func (s *Store) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
+	if err := kv.CheckScan(prefix, nil, limit); err != nil {
+		return 0, err
+	}
+	stored := userKey(prefix)
+	return look(ctx, s, func(v *view) (int, error) { return v.count(stored, limit) })
+}
+
+// View implements kv.Viewer: one goroutine and one iterator for all that is read.
+func (s *Store) View(ctx context.Context, fn func(kv.Reader) (any, error)) (any, error) {
+	return look(ctx, s, func(v *view) (any, error) { return fn(v) })
+}
+
 // Get implements kv.Reader.
 func (v *view) Get(key []byte) (kv.Entry, error) {
 	if err := kv.CheckKey(key); err != nil {
 		return kv.Entry{}, err
 	}
-	stored := userKey(key)
-	value, err := v.store.seek(v.it, stored)
-	return entryOf(stored, v.at, value, err)
+	return v.entry(userKey(key))
 }
 
 // Count implements kv.Reader.
@@ -57,17 +67,30 @@ func (v *view) Count(prefix []byte, limit int) (int, error) {
 	if err := kv.CheckScan(prefix, nil, limit); err != nil {
 		return 0, err
 	}
-	return v.store.count(v.ctx, v.it, userKey(prefix), limit)
+	return v.count(userKey(prefix), limit)
 }
 
-// entryOf makes an entry of what pebble holds for a key in its form; nil: nothing.
-func entryOf(stored []byte, at kv.Version, value []byte, err error) (kv.Entry, error) {
-	e := kv.Entry{Key: stored[1:], At: at}
+// entry returns that of a key in pebble's form, which it keeps.
+func (v *view) entry(stored []byte) (kv.Entry, error) {
+	e := kv.Entry{Key: stored[1:], At: v.at}
+	value, err := v.store.seek(v.it, stored)
 	if err != nil || value == nil {
 		return e, err
 	}
 	e.Version, e.Value, err = decodeValue(value)
 	return e, err
+}
+
+// count counts keys in pebble's form with a prefix, up to a limit.
+func (v *view) count(prefix []byte, limit int) (n int, err error) {
+	end := prefixEnd(prefix)
+	for state := v.it.SeekGEWithLimit(prefix, end); state == pebble.IterValid && n < limit && v.ctx.Err() == nil; state = v.it.NextWithLimit(end) {
+		n++
+	}
+	if err := v.it.Error(); err != nil {
+		return 0, v.store.explain("count", err)
+	}
+	return n, v.ctx.Err()
 }
 
 // load returns a copy of what pebble holds for a key in its form; nil: nothing.
@@ -127,34 +150,6 @@ func (s *Store) Scan(ctx context.Context, prefix, start []byte, limit int) ([]kv
 		return p, nil
 	})
 	return p.entries, p.version, err
-}
-
-// Count implements kv.Counter.
-func (s *Store) Count(ctx context.Context, prefix []byte, limit int) (int, error) {
-	if err := kv.CheckScan(prefix, nil, limit); err != nil {
-		return 0, err
-	}
-	lower := userKey(prefix)
-	return call(ctx, s, func() (int, error) {
-		it, err := s.db.NewIter(nil)
-		if err != nil {
-			return 0, s.explain("count", err)
-		}
-		defer it.Close()
-		return s.count(ctx, it, lower, limit)
-	})
-}
-
-// count counts keys in pebble's form with a prefix, up to a limit.
-func (s *Store) count(ctx context.Context, it *pebble.Iterator, prefix []byte, limit int) (n int, err error) {
-	end := prefixEnd(prefix)
-	for state := it.SeekGEWithLimit(prefix, end); state == pebble.IterValid && n < limit && ctx.Err() == nil; state = it.NextWithLimit(end) {
-		n++
-	}
-	if err := it.Error(); err != nil {
-		return 0, s.explain("count", err)
-	}
-	return n, ctx.Err()
 }
 
 // versionOf returns the latest commit in a snapshot: each rewrites the record meta.
