@@ -68,9 +68,6 @@ func echo(n int) func(net.Conn) error {
 	}
 }
 
-// skeletonBytes is about what a message of a login has, and a login has three from each side.
-const skeletonBytes, skeletonTurns = 200, 3
-
 // serveTCP is the server process of a bare TCP connection.
 func serveTCP() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,37 +75,6 @@ func serveTCP() error {
 		return err
 	}
 	return serve(l, echo(skeletonBytes))
-}
-
-// tcpPeer is what a connection costs on which nothing is computed.
-func tcpPeer() *peer {
-	return &peer{
-		name: "tcp", title: "bare TCP, three messages each way", idle: 2000,
-		note: "nothing is computed, encrypted or kept: what package net and the kernel take for a connection with the messages of a login",
-		start: func(ctx context.Context, e *environment) (*running, error) {
-			p, address, err := e.ownServer("tcp")
-			if err != nil {
-				return nil, err
-			}
-			hold := func(worker int) (io.Closer, error) {
-				c, err := dial(worker, address)
-				if err != nil {
-					return nil, err
-				}
-				b := make([]byte, skeletonBytes)
-				for range skeletonTurns {
-					if _, err := c.Write(b); err != nil {
-						return nil, errors.Join(err, c.Close())
-					}
-					if _, err := io.ReadFull(c, b); err != nil {
-						return nil, errors.Join(err, c.Close())
-					}
-				}
-				return c, nil
-			}
-			return &running{process: p, login: closing(hold), hold: hold}, nil
-		},
-	}
 }
 
 // serve says where a hidden server of this program listens, and serves until its standard input ends, with the bench at the latest.
@@ -128,33 +94,51 @@ func serve(l net.Listener, each func(net.Conn) error) error {
 }
 
 func tlsPeer(name, title string, curves ...tls.CurveID) *peer {
-	return &peer{
+	config := clientTLS(curves...)
+	return echoPeer(&peer{
 		name: name, title: title, idle: 2000,
 		note: "no login at all: a handshake with a P-256 certificate, and one byte echoed",
-		start: func(ctx context.Context, e *environment) (*running, error) {
-			p, address, err := e.ownServer(name)
+	}, 1, 1, func(raw net.Conn) net.Conn { return tls.Client(raw, config) })
+}
+
+// skeletonBytes is about what a message of a login has, and a login has three from each side.
+const skeletonBytes, skeletonTurns = 200, 3
+
+// tcpPeer is what a connection costs on which nothing is computed.
+func tcpPeer() *peer {
+	return echoPeer(&peer{
+		name: "tcp", title: "bare TCP, three messages each way", idle: 2000,
+		note: "nothing is computed, encrypted or kept: what package net and the kernel take for a connection with the messages of a login",
+	}, skeletonBytes, skeletonTurns, func(raw net.Conn) net.Conn { return raw })
+}
+
+// echoPeer gives a peer the hidden server of its name, to which so many messages of so many bytes are sent, each behind the echo of the one before, on what
+// wrap makes of a connection.
+func echoPeer(p *peer, size, turns int, wrap func(net.Conn) net.Conn) *peer {
+	p.start = func(ctx context.Context, e *environment) (*running, error) {
+		server, address, err := e.ownServer(p.name)
+		if err != nil {
+			return nil, err
+		}
+		hold := func(worker int) (io.Closer, error) {
+			raw, err := dial(worker, address)
 			if err != nil {
 				return nil, err
 			}
-			config := clientTLS(curves...)
-			hold := func(worker int) (io.Closer, error) {
-				raw, err := dial(worker, address)
-				if err != nil {
-					return nil, err
-				}
-				c := tls.Client(raw, config)
-				b := []byte{'x'}
+			c, b := wrap(raw), make([]byte, size)
+			for range turns {
 				if _, err := c.Write(b); err != nil {
 					return nil, errors.Join(err, raw.Close())
 				}
 				if _, err := io.ReadFull(c, b); err != nil {
 					return nil, errors.Join(err, raw.Close())
 				}
-				return raw, nil
 			}
-			return &running{process: p, login: closing(hold), hold: hold}, nil
-		},
+			return raw, nil
+		}
+		return &running{process: server, login: closing(hold), hold: hold}, nil
 	}
+	return p
 }
 
 // writeTLSFiles writes a certificate and its key as PEM.

@@ -192,6 +192,16 @@ func TestFlags(t *testing.T) {
 	if _, err := chosen("tsl"); err == nil {
 		t.Error("an unknown peer was taken")
 	}
+	if least, most := medianWithin([]float64{1}); least != 1 || most != 1 {
+		t.Errorf("the median of one is within %v and %v", least, most)
+	}
+	var hundred []float64
+	for i := range 100 {
+		hundred = append(hundred, float64(i*37%100+1)) // 1 to 100, mixed
+	}
+	if least, most := medianWithin(hundred); least != 41 || most != 60 {
+		t.Errorf("the median of a hundred is within %v and %v", least, most)
+	}
 	if apart([]float64{10, 11, 10.5}) > 0.1001 || apart([]float64{10, 11}) < 0.0999 || apart(nil) != 0 {
 		t.Error("apart")
 	}
