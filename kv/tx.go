@@ -61,6 +61,7 @@ func UpdateFrom(ctx context.Context, e Engine, before []Entry, fn func(*Tx) erro
 // of fn might well be an ErrConflict of its own, from elsewhere.
 func attempt(ctx context.Context, e Engine, before []Entry, fn func(*Tx) error) (again bool, err error) {
 	tx := &Tx{ctx: ctx, engine: e, before: before}
+	tx.reads, tx.seen, tx.writes = tx.few.reads[:0], tx.few.seen[:0], tx.few.writes[:0]
 	err = fn(tx)
 	switch {
 	case tx.err != nil && err != nil:
@@ -94,6 +95,12 @@ type Tx struct {
 	writes  []Write // in the order of their first mention
 	version Version // of the commit, once there was one
 	err     error   // the first one; nothing is committed after it
+
+	few struct { // room for what most transactions do
+		reads  [8]Read
+		seen   [8]Entry
+		writes [4]Write
+	}
 }
 
 // Get returns the value of a key and whether it is present, as this transaction has left it: what

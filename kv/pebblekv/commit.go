@@ -91,19 +91,37 @@ func newRequest(reads []kv.Read, writes []kv.Write) *request {
 		writes: slices.Clone(writes),
 		done:   make(chan outcome, 1),
 	}
+	read, written := 0, 0
+	for i := range reads {
+		read += len(reads[i].Key)
+	}
+	for i := range writes {
+		w := &writes[i]
+		written += len(w.Key) + len(w.Value)
+	}
+	// The feed keeps what was written, and not what was read: two copies of all in place of two of each.
+	keys, changes := make([]byte, 0, read), make([]byte, 0, written)
 	for i := range r.reads {
-		r.reads[i].Key = bytes.Clone(r.reads[i].Key)
+		keys, r.reads[i].Key = keep(keys, r.reads[i].Key)
 	}
 	for i := range r.writes {
 		w := &r.writes[i]
-		w.Key = bytes.Clone(w.Key)
+		changes, w.Key = keep(changes, w.Key)
 		if w.Delete {
 			w.Value = nil
+		} else {
+			changes, w.Value = keep(changes, w.Value)
 		}
-		w.Value = bytes.Clone(w.Value)
 	}
 	slices.SortFunc(r.writes, func(a, b kv.Write) int { return bytes.Compare(a.Key, b.Key) })
 	return r
+}
+
+// keep appends b to a buffer that has room for it, and returns it in there.
+func keep(buffer, b []byte) (longer, kept []byte) {
+	n := len(buffer)
+	buffer = append(buffer, b...)
+	return buffer, buffer[n:len(buffer):len(buffer)]
 }
 
 func (s *Store) commitLoop() {
@@ -203,12 +221,13 @@ func (s *Store) prepare(writes []kv.Write, version kv.Version) (*pebble.Batch, [
 	batch := s.db.NewBatch()
 	err := batch.Set(metaKey, meta{assigned: version, last: version}.encode(), nil)
 	for _, e := range events {
-		switch {
-		case err != nil:
-		case e.Deleted:
-			err = batch.Delete(userKey(e.Key), nil)
-		default:
-			err = batch.Set(userKey(e.Key), encodeValue(version, e.Value), nil)
+		if err != nil {
+			break
+		}
+		if e.Deleted {
+			err = remove(batch, e.Key)
+		} else {
+			err = set(batch, e.Key, version, e.Value)
 		}
 	}
 	if err != nil {

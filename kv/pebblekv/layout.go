@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -54,9 +56,22 @@ func userKey(key []byte) []byte {
 	return append(append(make([]byte, 0, 1+len(key)), tagUser), key...)
 }
 
-func encodeValue(version kv.Version, value []byte) []byte {
-	b := make([]byte, 0, versionSize+len(value))
-	return append(binary.BigEndian.AppendUint64(b, uint64(version)), value...)
+// set has a batch set a caller's key.
+func set(batch *pebble.Batch, key []byte, version kv.Version, value []byte) error {
+	op := batch.SetDeferred(1+len(key), versionSize+len(value))
+	op.Key[0] = tagUser
+	copy(op.Key[1:], key)
+	binary.BigEndian.PutUint64(op.Value, uint64(version))
+	copy(op.Value[versionSize:], value)
+	return op.Finish()
+}
+
+// remove has a batch delete a caller's key.
+func remove(batch *pebble.Batch, key []byte) error {
+	op := batch.DeleteDeferred(1 + len(key))
+	op.Key[0] = tagUser
+	copy(op.Key[1:], key)
+	return op.Finish()
 }
 
 // decodeValue splits what pebble holds for a caller's key. The value aliases stored.

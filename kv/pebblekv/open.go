@@ -32,6 +32,9 @@ const versionGap = 1 << 20
 // and each read looks through both.
 const indexBytes = 256 << 10
 
+// baseBytes is how large the store gets until it has one level more, by pebble's default 64 MB: each read looks into all of them.
+const baseBytes = 512 << 20
+
 // Open opens the store in a folder, and creates both if there is nothing yet. A folder on disk
 // becomes accessible to its owner alone. A nil *Options is the zero Options.
 func Open(dir string, o *Options) (*Store, error) {
@@ -180,6 +183,7 @@ func (s *Store) openLocked() (meta, error) {
 		CacheSize:          s.cacheBytes,
 		MemTableSize:       memTableBytes,
 		MaxOpenFiles:       MaxOpenFiles,
+		LBaseMaxBytes:      baseBytes,
 	}
 	for i := range o.Levels {
 		o.Levels[i].IndexBlockSize = indexBytes
