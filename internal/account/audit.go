@@ -3,8 +3,6 @@ package account
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -188,10 +186,8 @@ func (s *Service) audit(tx *kv.Tx, e Event) error {
 // in one record (STORAGE 3.5).
 func (s *Service) auditFailure(tx *kv.Tx, name string, e Event) error {
 	now := s.auditTime()
-	mac := hmac.New(sha256.New, s.c.Secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(appendLP(appendLP(nil, "audit"), []byte{byte(e.Kind), byte(e.Outcome)}), name), e.Address.Unmap().AsSlice()))
 	id := idAt(now.Truncate(window))
-	copy(id[8:], mac.Sum(nil))
+	copy(id[8:], s.store.names.sum(nil, labelled("audit", string([]byte{byte(e.Kind), byte(e.Outcome)}), name, string(e.Address.Unmap().AsSlice()))))
 	key := eventKey(id)
 	var old Event
 	there, err := s.store.get(tx, labelAudit, key, &old)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -106,9 +105,9 @@ func linkKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{sp
 
 // auditMAC is the chain's MAC of something for a database key.
 func (s *Service) auditMAC(what string, key, text []byte) (sum [32]byte) {
-	mac := hmac.New(sha256.New, s.c.Secrets.AuditKey[:])
-	mac.Write(append(appendLP(appendLP(nil, "authsrv v1 audit "+what), key), text...))
-	return [32]byte(mac.Sum(nil))
+	message := make([]byte, 0, 64+len(key)+len(text))
+	message = append(appendLP(appendLP(message, "authsrv v1 audit "+what), key), text...)
+	return [32]byte(s.store.audits.sum(nil, message))
 }
 
 // eventMAC is that of a stored event, which must open.

@@ -3,8 +3,6 @@ package account
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -277,10 +275,8 @@ func (s *Service) SessionsMade(ctx context.Context, in []Period) ([]Use, error) 
 // NoteRotation records that a key was rotated, at a time, if that is not recorded yet: the id of the record follows from what it is of, so
 // that who finds a rotation in the key file may note it again. Where the chain has passed that time, nothing is recorded, and noted is false.
 func (s *Service) NoteRotation(ctx context.Context, kind Kind, key string, at time.Time) (noted bool, err error) {
-	mac := hmac.New(sha256.New, s.c.Secrets.NameKey[:])
-	mac.Write(appendLP(appendLP(appendLP(nil, "rotation"), []byte{byte(kind)}), key))
 	id := idAt(at)
-	copy(id[8:], mac.Sum(nil))
+	copy(id[8:], s.store.names.sum(nil, labelled("rotation", string([]byte{byte(kind)}), key)))
 	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
 		// The head is read in this transaction, so that no link passes the time meanwhile.
 		var h headRecord

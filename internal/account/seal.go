@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -91,24 +93,44 @@ func (w *wrapping) mostMissing(under map[uint32]int, total int) error {
 	return nil
 }
 
+// scratch is room for what is of no use behind the next few lines.
+type scratch struct {
+	ad   [192]byte
+	text [768]byte // most records, sealed or not
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
 // seal encrypts a record for one database key (STORAGE 3.1).
 func (s *store) seal(label string, key, record []byte) ([]byte, error) {
+	return s.appendSealed(nil, label, key, record)
+}
+
+func (s *store) appendSealed(dst []byte, label string, key, record []byte) ([]byte, error) {
 	w := s.seals.now.Load()
 	aead, ok := w.keys[w.current]
 	if !ok {
 		return nil, fmt.Errorf("account: wrapping key %d is not in the key file", w.current)
 	}
-	sealed := make([]byte, sealHeader, sealHeader+len(record)+aead.Overhead())
-	sealed[0] = sealVersion
-	binary.BigEndian.PutUint32(sealed[1:], w.current)
-	if _, err := io.ReadFull(s.rand, sealed[5:]); err != nil {
+	room := scratches.Get().(*scratch)
+	defer scratches.Put(room)
+	start := len(dst)
+	dst = slices.Grow(dst, sealHeader+len(record)+aead.Overhead())[:start+sealHeader]
+	header := dst[start:]
+	header[0] = sealVersion
+	binary.BigEndian.PutUint32(header[1:], w.current)
+	if _, err := io.ReadFull(s.rand, header[5:]); err != nil {
 		return nil, err
 	}
-	return aead.Seal(sealed, sealed[5:sealHeader], record, sealAD(label, sealed[:5], key)), nil
+	return aead.Seal(dst, header[5:], record, appendAD(room.ad[:0], label, header[:5], key)), nil
 }
 
 // open decrypts what seal made for the same label and key.
 func (s *store) open(label string, key, sealed []byte) ([]byte, error) {
+	return s.appendOpened(nil, label, key, sealed)
+}
+
+func (s *store) appendOpened(dst []byte, label string, key, sealed []byte) ([]byte, error) {
 	id, ok := sealedUnder(sealed)
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, label)
@@ -117,7 +139,9 @@ func (s *store) open(label string, key, sealed []byte) ([]byte, error) {
 	if !ok {
 		return nil, s.seals.now.Load().missing(id, label+" is")
 	}
-	record, err := aead.Open(nil, sealed[5:sealHeader], sealed[sealHeader:], sealAD(label, sealed[:5], key))
+	room := scratches.Get().(*scratch)
+	defer scratches.Put(room)
+	record, err := aead.Open(dst, sealed[5:sealHeader], sealed[sealHeader:], appendAD(room.ad[:0], label, sealed[:5], key))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, label)
 	}
@@ -132,12 +156,20 @@ func sealedUnder(sealed []byte) (id uint32, ok bool) {
 	return binary.BigEndian.Uint32(sealed[1:]), true
 }
 
-func sealAD(label string, header, key []byte) []byte {
-	ad := make([]byte, 0, 128)
+func appendAD(ad []byte, label string, header, key []byte) []byte {
 	ad = appendLP(ad, "authsrv v1 record")
 	ad = appendLP(ad, label)
 	ad = append(ad, header...)
 	return append(ad, key...)
+}
+
+// labelled is a label and what it is of, each as lp (PROTOCOL 1).
+func labelled(label string, parts ...string) []byte {
+	b := appendLP(make([]byte, 0, 128), label)
+	for _, p := range parts {
+		b = appendLP(b, p)
+	}
+	return b
 }
 
 // appendLP appends lp(x) of PROTOCOL 1.

@@ -46,7 +46,8 @@ type store struct {
 	rand    io.Reader
 	secrets Secrets // but for the wrapping keys, which are in seals
 	seals   *seals
-	macs    *sync.Pool // of HMACs under K_name
+	names   *macs // under K_name
+	audits  *macs // under K_audit
 }
 
 // newStore makes a store whose commits take records under the current wrapping key alone.
@@ -57,9 +58,26 @@ func newStore(engine kv.Engine, rand io.Reader, secrets *Secrets) (store, error)
 	}
 	s := &seals{}
 	s.now.Store(w)
-	key := secrets.NameKey
-	macs := &sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}
-	return store{engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s, macs: macs}, nil
+	return store{
+		engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s,
+		names: newMACs(secrets.NameKey), audits: newMACs(secrets.AuditKey),
+	}, nil
+}
+
+// macs makes HMACs with a key that is taken in once for many.
+type macs struct{ sync.Pool }
+
+func newMACs(key [32]byte) *macs {
+	return &macs{sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}}
+}
+
+// sum appends the MAC of a message.
+func (m *macs) sum(dst, message []byte) []byte {
+	mac := m.Get().(hash.Hash)
+	defer m.Put(mac)
+	mac.Reset()
+	mac.Write(message)
+	return mac.Sum(dst)
 }
 
 // seals is the wrapping keys, which change while others work with them.
@@ -168,27 +186,17 @@ func (s *store) checkKeys(ctx context.Context) error {
 	return w.mostMissing(under, total)
 }
 
-// nameMAC appends the HMAC under K_name of a message.
-func (s *store) nameMAC(dst, message []byte) []byte {
-	mac := s.macs.Get().(hash.Hash)
-	defer s.macs.Put(mac)
-	mac.Reset() // to the key, which has been taken in once for all
-	mac.Write(message)
-	return mac.Sum(dst)
-}
-
 func (s *store) nameKey(name string) []byte {
-	return s.nameMAC([]byte{spaceName}, appendLP(appendLP(nil, "login name"), name))
+	return s.names.sum(append(make([]byte, 0, 1+32), spaceName), labelled("login name", name))
 }
 
 // madeUpID is the id of a name without an account. Nothing is ever stored of it.
 func (s *store) madeUpID(name string) ID {
-	return ID(s.nameMAC(nil, appendLP(appendLP(nil, "made-up account"), name))[:16])
+	return ID(s.names.sum(nil, labelled("made-up account", name))[:16])
 }
 
 func (s *store) throttleKey(kind throttleKind, subject string) []byte {
-	message := appendLP(appendLP(appendLP(nil, "throttle"), []byte{byte(kind)}), subject)
-	return s.nameMAC([]byte{spaceThrottle, byte(kind)}, message)[:2+16]
+	return s.names.sum([]byte{spaceThrottle, byte(kind)}, labelled("throttle", string([]byte{byte(kind)}), subject))[:2+16]
 }
 
 func accountKey(id ID) []byte { return append([]byte{spaceAccount}, id[:]...) }
@@ -197,7 +205,7 @@ func sessionPrefix(account ID) []byte { return append([]byte{spaceSession}, acco
 
 func sessionKey(account, session ID) []byte { return append(sessionPrefix(account), session[:]...) }
 
-// record is what a sealed value holds.
+// record is what a sealed value holds. What it decodes, it copies.
 type record interface {
 	encode() ([]byte, error)
 	decode([]byte) error
@@ -213,7 +221,10 @@ func (s *store) get(tx *kv.Tx, label string, key []byte, r record) (bool, error)
 }
 
 func (s *store) decode(label string, key, sealed []byte, r record) error {
-	plain, err := s.open(label, key, sealed)
+	room := scratches.Get().(*scratch)
+	defer scratches.Put(room)
+	plain, err := s.appendOpened(room.text[:0], label, key, sealed)
+	defer clear(plain) // resume keys are in there
 	if err != nil {
 		return err
 	}
@@ -228,11 +239,17 @@ func (s *store) unmoved(reads []kv.Read) bool {
 
 // put seals the record and writes it at key.
 func (s *store) put(tx *kv.Tx, label string, key []byte, r record) error {
-	sealed, err := s.encode(label, key, r)
+	plain, err := r.encode()
 	if err != nil {
 		return err
 	}
-	tx.Put(key, sealed)
+	room := scratches.Get().(*scratch)
+	defer scratches.Put(room)
+	sealed, err := s.appendSealed(room.text[:0], label, key, plain)
+	if err != nil {
+		return err
+	}
+	tx.Put(key, sealed) // a copy
 	return nil
 }
 
