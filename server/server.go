@@ -67,7 +67,8 @@ const (
 	maxStarts       = 3
 	maxDenied       = 3
 	maxLoginBytes   = 8192
-	maxPartingBytes = 1 << 20 // that are dropped behind what ends a session
+	maxPartingBytes = 1 << 20     // that are dropped behind what ends a session
+	sweepFirst      = time.Minute // behind the start, when those who come back have come
 	sweepEvery      = 10 * time.Minute
 	sweepShare      = 0.03 // of the time: to look for what is dead is in no hurry, and others log in meanwhile
 	defaultLobby    = 1024
@@ -320,6 +321,11 @@ func (s *Server) watch() {
 
 // sweep makes room in the store from time to time.
 func (s *Server) sweep() {
+	select {
+	case <-time.After(sweepFirst):
+	case <-s.ctx.Done():
+		return
+	}
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {

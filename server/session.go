@@ -168,7 +168,11 @@ func (ss *session) handshake(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	ss.server.lobby.advance(ss, greeted).evict()
-	if err := h.Hello(ctx, node.static, ss.server.hello(&node).AppendTo(nil)); err != nil {
+	buf := answers.Get().(*[]byte)
+	*buf = ss.server.hello(&node).AppendTo((*buf)[:0])
+	err = h.Hello(ctx, node.static, *buf)
+	answers.Put(buf)
+	if err != nil {
 		return nil, err
 	}
 	payload, conn, err := h.Finish(ctx)
