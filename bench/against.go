@@ -77,6 +77,11 @@ func medianWithin(values []float64) (least, most float64) {
 	return v[i], v[len(v)-1-i]
 }
 
+// within is a median of ratios with what it is between.
+func within(r, least, most float64) string {
+	return fmt.Sprintf("%s (%s to %s)", ratio(r), ratio(least), ratio(most))
+}
+
 func (p *pairs) String() string {
 	t := newTable("authsrv", "logins/s", "server CPU a login", "resident")
 	add := func(title string, turns []turn) {
@@ -85,7 +90,7 @@ func (p *pairs) String() string {
 	}
 	add("here", p.Here)
 	add(p.Commit, p.There)
-	t.add("here to there, median of pairs", ratio(p.Rate), fmt.Sprintf("%s (%s to %s)", ratio(p.CPU), ratio(p.CPULeast), ratio(p.CPUMost)), "")
+	t.add("here to there, median of pairs", ratio(p.Rate), within(p.CPU, p.CPULeast, p.CPUMost), "")
 	return t.String()
 }
 

@@ -89,7 +89,7 @@ func (a *authsrv) start(ctx context.Context, e *environment, variables ...string
 	c := exec.Command(e.binary, "run", "--data", a.data, "--listen", "127.0.0.1:0", "--addr-file", file, "--registration-limit", "0")
 	c.Env = append(os.Environ(), variables...)
 	err := withTimerSlack(a.slack, func() (err error) {
-		a.process, err = launch(e.dir, "authsrv", c)
+		a.process, err = launch(e.dir, filepath.Base(a.data), c)
 		return err
 	})
 	if err != nil {

@@ -121,6 +121,7 @@ func parse(mode string, args []string, stderr io.Writer) (o *options, err error)
 		}
 		o.accountsOf = append(o.accountsOf, n)
 	}
+	slices.Sort(o.accountsOf)
 	if o.rounds < 1 || o.clients < 1 || o.idle < o.clients || o.accounts < 0 || o.time < 100*time.Millisecond {
 		return nil, errors.New("rounds and clients are at least 1, idle connections as many as clients, accounts at least 0, the time at least 100ms")
 	}

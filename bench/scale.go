@@ -29,6 +29,12 @@ type sizeRow struct {
 	MedianMS   float64   `json:"median_start_ms"`
 	Killed     []float64 `json:"start_after_kill_ms"`
 	MedianKill float64   `json:"median_start_after_kill_ms"`
+
+	// Beside is the CPU of a login over that in the smallest store, slice by slice of the load: the median, which is between the other two in 19 of 20 runs.
+	Beside      float64   `json:"server_cpu_to_smallest"`
+	BesideLeast float64   `json:"server_cpu_to_smallest_at_least"`
+	BesideMost  float64   `json:"server_cpu_to_smallest_at_most"`
+	Slices      []float64 `json:"server_cpu_ms_by_slice"`
 }
 
 // A loadRow is our server under a load, with something changed.
@@ -62,9 +68,10 @@ const (
 	crowdSize   = 20_000 // accounts that log in, of those that there are
 	loginsEach  = 90     // that an account may have without coming to its most sessions
 	sparedFiles = 600    // that a process needs for other things
+	sliceTime   = 500 * time.Millisecond
 )
 
-// scale measures it. The sizes take turns, as peers do.
+// scale measures it.
 func scale(ctx context.Context, env *environment, plan *plan, sizes []int, idle int, progress io.Writer) (*scaling, error) {
 	if err := env.build(ctx); err != nil {
 		return nil, err
@@ -109,47 +116,99 @@ func (s *scaling) grow(ctx context.Context, env *environment, plan *plan, sizes 
 		s.Sizes = append(s.Sizes, r)
 	}
 	for round := range plan.rounds {
-		for i, r := range s.Sizes {
-			if err := r.turn(ctx, env, plan, folders[i], round == 0); err != nil {
-				return fmt.Errorf("%d accounts: %w", r.Accounts, err)
-			}
+		if err := s.turns(ctx, env, plan, folders, round == 0); err != nil {
+			return err
+		}
+		for _, r := range s.Sizes {
 			fmt.Fprintf(progress, "round %d: %d accounts: %.3f ms a login, ready after %.0f ms, after a kill %.0f ms\n",
 				round+1, r.Accounts, r.CPU[round], r.Start[round], r.Killed[round])
 		}
 	}
+	for _, r := range s.Sizes {
+		r.MedianCPU, r.MedianRate, r.MedianMS, r.MedianKill = median(r.CPU), median(r.Rate), median(r.Start), median(r.Killed)
+		beside := make([]float64, len(r.Slices))
+		for i, cpu := range r.Slices {
+			beside[i] = cpu / s.Sizes[0].Slices[i]
+		}
+		r.Beside = median(beside)
+		r.BesideLeast, r.BesideMost = medianWithin(beside)
+	}
 	return nil
 }
 
-func (r *sizeRow) turn(ctx context.Context, env *environment, plan *plan, a *authsrv, first bool) (err error) {
-	ready, err := a.readyAfter(ctx, env)
-	if err != nil {
-		return err
-	}
-	r.Start = append(r.Start, ready)
-	crowd := newCrowd(a.address, a.fingerprint, crowdSize, r.Accounts)
-	if first { // the first login of a device writes more than later ones: all have had it
-		if err := crowd.everyone(ctx, plan.clients); err != nil {
-			return a.fault(errors.Join(err, a.Stop()))
+// turns is a round: the servers of all sizes run, and the load goes from the one to the next.
+func (s *scaling) turns(ctx context.Context, env *environment, plan *plan, folders []*authsrv, first bool) (err error) {
+	crowds := make([]*crowd, len(folders))
+	before := make([]time.Duration, len(folders))
+	done := make([]sample, len(folders))
+	defer func() {
+		for _, a := range folders {
+			if a.process != nil {
+				err = errors.Join(err, a.Stop())
+				a.process = nil
+			}
+		}
+	}()
+	for i, a := range folders {
+		ready, err := a.readyAfter(ctx, env)
+		if err != nil {
+			return err
+		}
+		r := s.Sizes[i]
+		r.Start = append(r.Start, ready)
+		crowds[i] = newCrowd(a.address, a.fingerprint, crowdSize, r.Accounts)
+		if first { // the first login of a device writes more than later ones: all have had it
+			if err := crowds[i].everyone(ctx, plan.clients); err != nil {
+				return a.fault(err)
+			}
+		}
+		if _, err := closed(ctx, plan.clients, plan.time/4, closing(crowds[i].hold)); err != nil { // warm
+			return a.fault(err)
 		}
 	}
-	// Each folder has the same time, which keeps the smallest below its most sessions, at no more than 5,000 logins a second.
-	d := min(plan.time, time.Duration(float64(min(crowdSize, r.Accounts)*loginsEach)/5000/float64(plan.rounds)/1.25*float64(time.Second)))
-	load, cpu, err := loaded(ctx, a.process, plan, d, closing(crowd.hold))
-	if err != nil {
-		return a.fault(errors.Join(err, a.Stop()))
+	for i, a := range folders {
+		if before[i], _, err = cpuOf(a.pid()); err != nil {
+			return err
+		}
 	}
-	r.CPU = append(r.CPU, cpu.Seconds()*1e3/float64(load.done))
-	r.Rate = append(r.Rate, load.rate())
-	a.stop = syscall.SIGKILL
-	if err := a.Stop(); err != nil {
-		return err
+	// The smallest folder stays below its most sessions, at no more than 5,000 logins a second.
+	most := time.Duration(float64(min(crowdSize, s.Sizes[0].Accounts)*loginsEach) / 5000 / float64(plan.rounds) / 1.25 * float64(time.Second))
+	slice := min(sliceTime, plan.time)
+	for n := range max(1, int(min(plan.time, most)/slice)) {
+		for i := range folders {
+			i = (i + n) % len(folders) // who is first changes
+			load, cpu, err := charged(ctx, folders[i].process, func() (*sample, error) {
+				return closed(ctx, plan.clients, slice, closing(crowds[i].hold))
+			})
+			if err != nil {
+				return folders[i].fault(err)
+			}
+			done[i].done += load.done
+			done[i].elapsed += load.elapsed
+			s.Sizes[i].Slices = append(s.Sizes[i].Slices, ms(cpu)/float64(load.done))
+		}
 	}
-	if ready, err = a.readyAfter(ctx, env); err != nil {
-		return err
+	for i, a := range folders {
+		after, _, err := cpuOf(a.pid()) // with what it did while others had the load: that was left from its own
+		if err != nil {
+			return err
+		}
+		r := s.Sizes[i]
+		r.CPU = append(r.CPU, ms(after-before[i])/float64(done[i].done))
+		r.Rate = append(r.Rate, done[i].rate())
 	}
-	r.Killed = append(r.Killed, ready)
-	r.MedianCPU, r.MedianRate, r.MedianMS, r.MedianKill = median(r.CPU), median(r.Rate), median(r.Start), median(r.Killed)
-	return a.Stop()
+	for i, a := range folders {
+		a.stop = syscall.SIGKILL
+		if err := a.Stop(); err != nil {
+			return err
+		}
+		ready, err := a.readyAfter(ctx, env)
+		if err != nil {
+			return err
+		}
+		s.Sizes[i].Killed = append(s.Sizes[i].Killed, ready)
+	}
+	return nil
 }
 
 // readyAfter starts a server, and returns after how many milliseconds it greeted its first client.
@@ -346,17 +405,21 @@ func apart(values []float64) float64 {
 }
 
 func (s *scaling) String() string {
-	sizes := newTable("accounts in the store", "server CPU a login", "logins/s", "on disk an account", "start to ready", "the same after SIGKILL", "filled")
+	sizes := newTable("accounts in the store", "server CPU a login", "× that of the smallest", "logins/s", "on disk an account", "start to ready", "the same after SIGKILL", "filled")
 	var cpu []float64
-	for _, r := range s.Sizes {
+	for i, r := range s.Sizes {
 		cpu = append(cpu, r.MedianCPU)
-		sizes.add(grouped(int64(r.Accounts)), unit(r.MedianCPU, "ms"), number(r.MedianRate), unit(r.EachBytes, "bytes"), unit(r.MedianMS, "ms"), unit(r.MedianKill, "ms"), number(r.Fill)+"/s")
+		beside := ""
+		if i > 0 {
+			beside = within(r.Beside, r.BesideLeast, r.BesideMost)
+		}
+		sizes.add(grouped(int64(r.Accounts)), unit(r.MedianCPU, "ms"), beside, number(r.MedianRate), unit(r.EachBytes, "bytes"), unit(r.MedianMS, "ms"), unit(r.MedianKill, "ms"), number(r.Fill)+"/s")
 	}
 	loads := newTable("our server", "a second", "server CPU each")
 	for _, r := range slices.Concat(s.Cores, s.Idle, []*loadRow{s.Registrations}) {
 		loads.add(r.Title, number(r.MedianRate), unit(r.MedianCPU, "ms"))
 	}
-	return fmt.Sprintf("%s\nA login's CPU time differs by %.0f %% between these sizes.\n\n%s\n%s idle connections that are logged in take %.1f KiB each.\n",
+	return fmt.Sprintf("%s\nA login's CPU time differs by %.0f %% between these sizes. The ratio to the smallest is the median over half seconds of load in turn; it is between the other two in 19 of 20 runs.\n\n%s\n%s idle connections that are logged in take %.1f KiB each.\n",
 		sizes, 100*apart(cpu), loads, grouped(int64(s.IdleHeld)), s.IdleKiB)
 }
 
