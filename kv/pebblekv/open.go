@@ -185,6 +185,8 @@ func (s *Store) openLocked() (meta, error) {
 		MaxOpenFiles:       MaxOpenFiles,
 		LBaseMaxBytes:      baseBytes,
 	}
+	compactions := newScheduler()
+	o.Experimental.CompactionScheduler = compactions
 	for i := range o.Levels {
 		o.Levels[i].IndexBlockSize = indexBytes
 	}
@@ -202,6 +204,7 @@ func (s *Store) openLocked() (meta, error) {
 	if err != nil {
 		return meta{}, errors.Join(err, s.explain("close", db.Close()))
 	}
+	compactions.begin()
 	return m, nil
 }
 
