@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -204,7 +205,11 @@ func (s *Store) openLocked() (meta, error) {
 	if err != nil {
 		return meta{}, errors.Join(err, s.explain("close", db.Close()))
 	}
-	compactions.begin()
+	if db.Metrics().Levels[0].Sublevels >= overlapping {
+		compactions.begin()
+	} else {
+		time.AfterFunc(compactAfter, compactions.begin)
+	}
 	return m, nil
 }
 

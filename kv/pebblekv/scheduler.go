@@ -18,9 +18,17 @@ type scheduler struct {
 	over chan struct{} // closed when grants has ended
 
 	mu      sync.Mutex
-	open    bool
+	open    bool // compactions may begin
+	closed  bool // they never will
 	running int
 }
+
+// compactAfter is how long behind its opening a store begins with what was left to compact, unless so many of its tables overlap that each read takes longer. Many commands are through by
+// then, and neither begin with it nor wait for its end.
+const (
+	compactAfter = time.Second
+	overlapping  = 8 // tables of level 0
+)
 
 // lookAgain is how often grants looks without being poked, as pebble's own does.
 const lookAgain = 100 * time.Millisecond
@@ -32,10 +40,13 @@ func newScheduler() *scheduler {
 // Register implements pebble.CompactionScheduler.
 func (s *scheduler) Register(_ int, db pebble.DBForCompaction) { s.db = db }
 
-// begin lets compactions begin.
+// begin lets compactions begin, unless the store was closed.
 func (s *scheduler) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.open = true
 	go s.grants()
 }
@@ -44,7 +55,7 @@ func (s *scheduler) begin() {
 func (s *scheduler) Unregister() {
 	s.mu.Lock()
 	began := s.open
-	s.open = false
+	s.open, s.closed = false, true
 	s.mu.Unlock()
 	if began {
 		close(s.stop)

@@ -62,6 +62,7 @@ func TestOpenDoesNotCompact(t *testing.T) {
 		t.Errorf("%d compactions have not given back their place", compactions.running)
 	}
 
+	// Of its own, a store begins after a second, or at once where many tables overlap: what is asked for waits for that.
 	if s, err = Open("db", &Options{FS: fs}); err != nil {
 		t.Fatal(err)
 	}
