@@ -77,9 +77,11 @@ func dialog(ts *testscript.TestScript, neg bool, args []string) {
 			_, err = terminal.WriteString("\x03")
 		case "^D":
 			_, err = terminal.WriteString("\x04")
+		case "^Z":
+			_, err = terminal.WriteString("\x1a")
 		case "":
 		default:
-			ts.Fatalf("a line of a dialog begins with <, >, &, ^C or ^D: %q", line)
+			ts.Fatalf("a line of a dialog begins with <, >, &, ^C, ^D or ^Z: %q", line)
 		}
 		ts.Check(err)
 	}

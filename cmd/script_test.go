@@ -13,7 +13,7 @@
 //	waitmatch PATTERN FILE             waits until the file matches, such as NAME.err
 //	readenv VAR FILE                   sets a variable to the file's text (or to that of "stdout"), without its line end
 //	dialog CODE FILE PROGRAM [ARG...]  runs a program on a terminal, which must end with the code, by the lines of the file:
-//	                                   "< TEXT" waits for output, "> TEXT" types a line, "^C" and "^D" are keys, and
+//	                                   "< TEXT" waits for output, "> TEXT" types a line, "^C", "^D" and "^Z" are keys, and
 //	                                   "& PROGRAM [ARG...]" runs another one meanwhile, which must end with 0. What the
 //	                                   terminal showed is then stdout
 //	mode PERM FILE...                  holds the permissions of files or folders against an octal number

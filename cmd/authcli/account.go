@@ -245,7 +245,7 @@ func (r *request) confirmDelete(ctx context.Context, name string) error {
 		r.terminal.printf("\n")
 	case err != nil:
 		return err
-	case typed == name, strings.EqualFold(typed, "yes"):
+	case strings.EqualFold(typed, name): // as names are
 		return nil
 	}
 	return local("not-deleted", "not confirmed: the account is still there")

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,7 +31,7 @@ func (p *program) adminCommands() []*cli.Command {
 			user("enable", "open an account again", "user.enable", "enabled"),
 			user("unlock", "forget the failed logins of a name", "user.unlock", "unlocked"),
 			p.adminCommand("reset", "print a code for one use, with which its owner sets a new password", "NAME", 1, checkLife, p.userReset, lifeFlag("1 day")),
-			p.adminCommand("delete", "delete an account for good", "NAME", 1, p.confirm, p.changeUser("user.delete", "deleted"),
+			p.adminCommand("delete", "delete an account for good", "NAME", 1, p.confirmDelete, p.changeUser("user.delete", "deleted"),
 				&cli.BoolFlag{Name: "yes", Usage: "do not ask for a confirmation"}),
 		),
 		p.group("session", "list and end sessions", "NAME [ID]",
@@ -119,24 +118,13 @@ func positional(c *cli.Command, least int) *cli.Command {
 	return c
 }
 
-// confirm asks the person at the terminal whether an account is to be deleted.
-func (p *program) confirm(c *cli.Context) error {
+// confirmDelete asks the person at the terminal whether an account is to be deleted.
+func (p *program) confirmDelete(c *cli.Context) error {
 	name := c.Args().First()
 	if c.Bool("yes") {
 		return nil
 	}
-	if !p.terminal() {
-		return fail(exitLocal, "a confirmation is needed: --yes, or a terminal")
-	}
-	fmt.Fprintf(p.stderr, "This deletes %q and all of its sessions for good. Type the name to go on: ", name)
-	line, err := bufio.NewReader(io.LimitReader(p.stdin, 4096)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return local(err)
-	}
-	if typed := strings.TrimSpace(line); typed != name && !strings.EqualFold(typed, "yes") {
-		return fail(exitLocal, "not confirmed: nothing was deleted")
-	}
-	return nil
+	return p.confirm(fmt.Sprintf("This deletes %q and all of its sessions for good. Type the name to go on: ", name), name, "nothing was deleted")
 }
 
 // one asks for an operation with one result, and prints that as it is, or as a line for a person.
@@ -219,9 +207,11 @@ func isID(text string) bool {
 func listing[T any](p *program, c *cli.Context, d admin.Doer, op string, params func(admin.Page) any, header string, row func(*T) (text, id string)) error {
 	page, left := admin.Page{After: c.String("after")}, c.Int("limit")
 	bounded := left > 0
-	if !c.Bool("json") {
-		fmt.Fprintln(p.stdout, header)
-	}
+	head := sync.OnceFunc(func() {
+		if !c.Bool("json") {
+			fmt.Fprintln(p.stdout, header)
+		}
+	})
 	for {
 		page.Limit = listPage
 		if bounded {
@@ -238,11 +228,16 @@ func listing[T any](p *program, c *cli.Context, d admin.Doer, op string, params 
 				text = string(result)
 			}
 			seen, page.After = seen+1, id
+			head()
 			_, err := fmt.Fprintln(p.stdout, text)
 			return err
 		})
-		if left -= seen; err != nil || seen < page.Limit || bounded && left == 0 {
+		if err != nil {
 			return err
+		}
+		head() // of a list without anything
+		if left -= seen; seen < page.Limit || bounded && left == 0 {
+			return nil
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -71,20 +72,44 @@ func (p *program) terminal() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ask reads one line from the terminal without showing it.
+var errInterrupted = fail(exitInterrupted, "interrupted")
+
+// ask reads one passphrase from the terminal without showing it.
 func (p *program) ask(question string) ([]byte, error) {
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer restore()
-	text, err := prompt.Ask(ctx, p.stdin.(*os.File), p.stderr, question, true)
+	text, err := p.line(question, true)
 	switch {
 	case errors.Is(err, prompt.ErrInterrupted):
-		return nil, fail(exitInterrupted, "interrupted")
+		return nil, errInterrupted
 	case err != nil:
 		return nil, fail(exitLocal, "no passphrase was typed")
 	case len(text) > maxPassphrase:
 		return nil, fail(exitLocal, "the passphrase is longer than %d bytes", maxPassphrase)
 	}
 	return []byte(text), nil
+}
+
+// line reads one line from the terminal.
+func (p *program) line(question string, hidden bool) (string, error) {
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer restore()
+	return prompt.Ask(ctx, p.stdin.(*os.File), p.stderr, question, hidden)
+}
+
+// confirm has the person at the terminal type what is wanted, after a text that says what for. Not is what was not done if they don't.
+func (p *program) confirm(what, wanted, not string) error {
+	if !p.terminal() {
+		return fail(exitLocal, "a confirmation is needed: --yes, or a terminal")
+	}
+	typed, err := p.line(what, false)
+	switch {
+	case errors.Is(err, prompt.ErrInterrupted):
+		return errInterrupted
+	case err != nil && err != io.EOF:
+		return local(err)
+	case !strings.EqualFold(strings.TrimSpace(typed), wanted):
+		return fail(exitLocal, "not confirmed: %s", not)
+	}
+	return nil
 }
 
 // newPassphrase asks twice. An empty one is returned as it is.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -78,13 +77,21 @@ func keyNote(e *keyring.Entry) string {
 	case e.State == keyring.Former:
 		return "(until " + moment(e.Until) + ")"
 	case e.State == keyring.Kept && e.Sessions != nil:
-		return fmt.Sprintf("(kept until %s at the most: %d sessions)", moment(e.Until), *e.Sessions)
+		return fmt.Sprintf("(kept until %s at the most: %s)", moment(e.Until), counted(*e.Sessions, "session"))
 	case e.State == keyring.Kept && e.Records != nil:
-		return fmt.Sprintf("(kept: %d records are under it still)", *e.Records)
+		return fmt.Sprintf("(kept: %s under it still)", counted(*e.Records, "record"))
 	case e.Records != nil:
-		return fmt.Sprintf("(%d records)", *e.Records)
+		return fmt.Sprintf("(%s)", counted(*e.Records, "record"))
 	}
 	return ""
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // checkRotation looks at the command line alone, and asks where there is no way back.
@@ -112,18 +119,7 @@ func (p *program) checkRotation(c *cli.Context) error {
 	if what == "" {
 		return nil
 	}
-	if !p.terminal() {
-		return fail(exitLocal, "a confirmation is needed: --yes, or a terminal")
-	}
-	fmt.Fprintf(p.stderr, "%s Type yes to go on: ", what)
-	line, err := bufio.NewReader(io.LimitReader(p.stdin, 4096)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return local(err)
-	}
-	if !strings.EqualFold(strings.TrimSpace(line), "yes") {
-		return fail(exitLocal, "not confirmed: nothing was rotated")
-	}
-	return nil
+	return p.confirm(what+" Type yes to go on: ", "yes", "nothing was rotated")
 }
 
 func (p *program) keyRotate(c *cli.Context, d admin.Doer) error {

@@ -20,8 +20,8 @@ var (
 // Ask asks for a line, which a hidden prompt does not show. The error is io.EOF where the input has ended before there was anything, and
 // ErrInterrupted where ctx has: see Await.
 func Ask(ctx context.Context, in *os.File, out io.Writer, prompt string, hidden bool) (string, error) {
+	fd := int(in.Fd())
 	if hidden {
-		fd := int(in.Fd())
 		before, err := term.GetState(fd)
 		if err == nil {
 			err = silence(fd) // before the prompt, or what is typed at once would be shown
@@ -32,8 +32,15 @@ func Ask(ctx context.Context, in *os.File, out io.Writer, prompt string, hidden 
 		defer fmt.Fprintln(out)
 		defer term.Restore(fd, before) // also if it was interrupted, or the shell would go on without echo
 	}
+	resumed, stop := resumptions()
+	defer stop()
 	fmt.Fprint(out, prompt)
-	text, err := Await(ctx, func() (string, error) { return readLine(in) })
+	text, err := await(ctx, func() (string, error) { return readLine(in) }, resumed, func() {
+		if hidden {
+			_ = silence(fd) // a shell makes a terminal show what is typed again, and leaves it so; where it can't be, it is gone
+		}
+		fmt.Fprint(out, prompt)
+	})
 	if errors.Is(err, ErrInterrupted) && !hidden {
 		fmt.Fprintln(out)
 	}
@@ -43,6 +50,11 @@ func Ask(ctx context.Context, in *os.File, out io.Writer, prompt string, hidden 
 // Await reads until there is something or ctx ends. Then the reader is left behind, since nothing wakes it: the caller has to
 // end the process.
 func Await(ctx context.Context, read func() (string, error)) (string, error) {
+	return await(ctx, read, nil, nil)
+}
+
+// await is Await, and calls again whenever the process goes on after a stop.
+func await(ctx context.Context, read func() (string, error), resumed <-chan os.Signal, again func()) (string, error) {
 	type answer struct {
 		text string
 		err  error
@@ -52,11 +64,15 @@ func Await(ctx context.Context, read func() (string, error)) (string, error) {
 		text, err := read()
 		answered <- answer{text, err}
 	}()
-	select {
-	case a := <-answered:
-		return a.text, a.err
-	case <-ctx.Done():
-		return "", ErrInterrupted
+	for {
+		select {
+		case a := <-answered:
+			return a.text, a.err
+		case <-ctx.Done():
+			return "", ErrInterrupted
+		case <-resumed:
+			again()
+		}
 	}
 }
 

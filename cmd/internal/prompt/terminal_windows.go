@@ -1,6 +1,10 @@
 package prompt
 
-import "golang.org/x/sys/windows"
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
 
 // silence keeps a console from showing what is typed. Lines can be edited, and keys interrupt, as usual.
 func silence(fd int) error {
@@ -12,3 +16,6 @@ func silence(fd int) error {
 	mode |= windows.ENABLE_PROCESSED_INPUT | windows.ENABLE_LINE_INPUT
 	return windows.SetConsoleMode(windows.Handle(fd), mode)
 }
+
+// resumptions is for other systems: no process is stopped here.
+func resumptions() (resumed <-chan os.Signal, stop func()) { return nil, func() {} }

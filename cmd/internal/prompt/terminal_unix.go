@@ -2,7 +2,12 @@
 
 package prompt
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
 
 // silence keeps a terminal from showing what is typed. Lines can be edited, and keys interrupt, as usual.
 func silence(fd int) error {
@@ -14,4 +19,11 @@ func silence(fd int) error {
 	t.Lflag |= unix.ICANON | unix.ISIG
 	t.Iflag |= unix.ICRNL
 	return unix.IoctlSetTermios(fd, setTermios, t)
+}
+
+// resumptions tells when the process goes on after a stop, until stop is called.
+func resumptions() (resumed <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGCONT)
+	return c, func() { signal.Stop(c) }
 }
