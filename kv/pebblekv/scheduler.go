@@ -7,8 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// scheduler is pebble's own of compactions, as many at once as pebble allows, but for one thing: none begins until begin is called. Opening a store
-// waits for those that have begun, and one of a large store takes seconds.
+// A scheduler has as many compactions at once as pebble allows, as pebble's own does, but none before begin: to open a store is to wait for those that have
+// begun, and one of a large store takes seconds.
 //
 // The database's locks come before mu: nothing of it is called with mu held but GetAllowedWithoutPermission, which takes none.
 type scheduler struct {
@@ -23,11 +23,11 @@ type scheduler struct {
 	running int
 }
 
-// compactAfter is how long behind its opening a store begins with what was left to compact, unless so many of its tables overlap that each read takes longer. Many commands are through by
-// then, and neither begin with it nor wait for its end.
+// compactAfter is how long behind its opening a store begins with what was left to compact, unless so many of its tables overlap that each read takes longer.
+// Most commands are through by then, and neither begin with it nor wait for its end.
 const (
 	compactAfter = time.Second
-	overlapping  = 8 // tables of level 0
+	overlapping  = 8 // tables of level 0, one above the other
 )
 
 // lookAgain is how often grants looks without being poked, as pebble's own does.
