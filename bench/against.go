@@ -55,10 +55,8 @@ func against(ctx context.Context, env *environment, plan *plan, commit string, p
 	here, there := sides[0], sides[1]
 	var cpu, rate []float64
 	for round := range plan.rounds {
-		for i := range sides {
-			if err := sides[(i+round)%2].take(ctx, plan); err != nil { // who is first changes
-				return nil, err
-			}
+		if err := takeTurns(ctx, plan, sides, round); err != nil {
+			return nil, err
 		}
 		h, t := here.turns[round], there.turns[round]
 		cpu, rate = append(cpu, h.CPU/t.CPU), append(rate, h.Rate/t.Rate)
@@ -67,6 +65,16 @@ func against(ctx context.Context, env *environment, plan *plan, commit string, p
 	p = &pairs{Commit: commit, Here: here.turns, There: there.turns, Rate: median(rate), CPU: median(cpu)}
 	p.CPULeast, p.CPUMost = medianWithin(cpu)
 	return p, nil
+}
+
+// takeTurns gives each side the load once. Who is first changes with the round.
+func takeTurns(ctx context.Context, plan *plan, sides []*side, round int) error {
+	for i := range sides {
+		if err := sides[(i+round)%len(sides)].take(ctx, plan); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // medianWithin is between which of the values the median of what they are samples of is, at 95 %: by the binomial distribution, as a normal one.
@@ -94,10 +102,11 @@ func (p *pairs) String() string {
 	return t.String()
 }
 
-// A side is our server of one source tree, with a folder of its own.
+// A side is our server of one source tree, or with so many accounts, beside others.
 type side struct {
 	*running
 	turns []turn
+	done  int64 // logins in them
 }
 
 // side builds and starts the server of a tree.
@@ -123,6 +132,7 @@ func (s *side) take(ctx context.Context, plan *plan) error {
 	if err != nil {
 		return s.fault(err)
 	}
+	s.done += load.done
 	s.turns = append(s.turns, turn{Rate: load.rate(), CPU: ms(cpu) / float64(load.done), Resident: float64(memory) / (1 << 20)})
 	return nil
 }

@@ -26,23 +26,6 @@ type clientRow struct {
 func measureClient(ctx context.Context, address, fingerprint string, times int) (c *clientRow, err error) {
 	kdf := credential.DefaultKDF()
 	c = &clientRow{Parameters: fmt.Sprintf("m = %d MiB, t = %d, p = %d", kdf.MemoryKiB/1024, kdf.Time, kdf.Lanes), Times: times}
-	var walls, cpus, logins []float64
-	for range times {
-		before, err := processCPU()
-		if err != nil {
-			return nil, err
-		}
-		start := time.Now()
-		if _, err := credential.Derive([]byte(pgPassword), [16]byte{1}, "bench", [16]byte{2}, kdf); err != nil {
-			return nil, err
-		}
-		walls = append(walls, ms(time.Since(start)))
-		after, err := processCPU()
-		if err != nil {
-			return nil, err
-		}
-		cpus = append(cpus, ms(after-before))
-	}
 	name := make([]byte, 8)
 	if _, err := rand.Read(name); err != nil {
 		return nil, err
@@ -56,7 +39,13 @@ func measureClient(ctx context.Context, address, fingerprint string, times int) 
 	if err := errors.Join(k.Register(ctx, user, pgPassword, nil), k.Close()); err != nil {
 		return nil, err
 	}
-	for range times {
+	var walls, cpus, logins []float64
+	for range times { // the one beside the other: the machine's speed moves
+		wall, cpu, err := stretch(kdf)
+		if err != nil {
+			return nil, err
+		}
+		walls, cpus = append(walls, ms(wall)), append(cpus, ms(cpu))
 		start := time.Now()
 		k, err := client.Dial(ctx, target, nil)
 		if err != nil {
@@ -73,6 +62,21 @@ func measureClient(ctx context.Context, address, fingerprint string, times int) 
 	}
 	c.Argon2id, c.Argon2idCPU, c.Login = median(walls), median(cpus), median(logins)
 	return c, nil
+}
+
+// stretch stretches a password once, and says how long that took and how much of a processor.
+func stretch(kdf credential.KDF) (wall, cpu time.Duration, err error) {
+	before, err := processCPU()
+	if err != nil {
+		return 0, 0, err
+	}
+	start := time.Now()
+	if _, err := credential.Derive([]byte(pgPassword), [16]byte{1}, "bench", [16]byte{2}, kdf); err != nil {
+		return 0, 0, err
+	}
+	wall = time.Since(start)
+	after, err := processCPU()
+	return wall, after - before, err
 }
 
 func processCPU() (time.Duration, error) {

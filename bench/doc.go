@@ -6,6 +6,7 @@
 //	go -C bench run . against COMMIT  our server beside itself at another commit: what a change brought
 //	go -C bench run . profile         what the time of a login goes to, and a flame graph of it (--svg)
 //	go -C bench run . all             logins, requests and scale in one run, as docs/PERFORMANCE.md has them
+//	go -C bench run . fill            accounts in a data folder, and nothing else
 //
 // It builds and starts our server, on a data folder of its own with synced commits, and each peer that is installed, one at a time and in turn,
 // several rounds, and prints medians. The processes of a server are told apart from the load by /proc: it needs Linux.

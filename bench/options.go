@@ -102,7 +102,9 @@ func parse(mode string, args []string, stderr io.Writer) (o *options, err error)
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
+	asked := map[string]bool{}
 	f.Visit(func(given *flag.Flag) {
+		asked[given.Name] = true
 		if slices.Contains(foreign[mode], given.Name) {
 			err = fmt.Errorf("--%s has no meaning here", given.Name)
 		}
@@ -111,33 +113,49 @@ func parse(mode string, args []string, stderr io.Writer) (o *options, err error)
 		return nil, err
 	}
 	if o.quick {
-		o.sizes, o.idle = "500,5000", 800
-		o.rounds, o.time = 1, 500*time.Millisecond
+		for name, value := range quick {
+			if !asked[name] { // or else it is as it was asked for
+				if err := f.Set(name, value); err != nil {
+					return nil, err
+				}
+			}
+		}
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.accounts == 0 { // 4,000 logins a second for twice the time, at most 60 sessions of 100 an account
+		o.accounts = max(1000, int(float64(o.rounds)*o.time.Seconds()*2*4000/60))
+	}
+	return o, nil
+}
+
+// quick is what --quick stands for.
+var quick = map[string]string{"rounds": "1", "time": "500ms", "sizes": "500,5000", "idle": "800"}
+
+// check holds the flags against what they may be, and reads the sizes.
+func (o *options) check() error {
 	for text := range strings.SplitSeq(o.sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a number of accounts", text)
+			return fmt.Errorf("%q is not a number of accounts", text)
 		}
 		o.accountsOf = append(o.accountsOf, n)
 	}
 	slices.Sort(o.accountsOf)
 	if o.rounds < 1 || o.clients < 1 || o.idle < o.clients || o.accounts < 0 || o.time < 100*time.Millisecond {
-		return nil, errors.New("rounds and clients are at least 1, idle connections as many as clients, accounts at least 0, the time at least 100ms")
+		return errors.New("rounds and clients are at least 1, idle connections as many as clients, accounts at least 0, the time at least 100ms")
 	}
 	for _, file := range []string{o.json, o.svg} { // better said now than when all is measured
 		if file == "" {
 			continue
 		}
 		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("there is no folder %s", filepath.Dir(file))
+			return fmt.Errorf("there is no folder %s", filepath.Dir(file))
 		}
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("%s is a folder", file)
+			return fmt.Errorf("%s is a folder", file)
 		}
 	}
-	if o.accounts == 0 { // 4,000 logins a second for twice the time, at most 60 sessions of 100 an account
-		o.accounts = max(1000, int(float64(o.rounds)*o.time.Seconds()*2*4000/60))
-	}
-	return o, nil
+	return nil
 }

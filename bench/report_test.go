@@ -179,6 +179,9 @@ func TestFlags(t *testing.T) {
 			t.Errorf("against %q was taken", bad)
 		}
 	}
+	if o, err := parse(modeScale, []string{"--quick", "--rounds", "2"}, io.Discard); err != nil || o.rounds != 2 || o.time != 500*time.Millisecond || len(o.accountsOf) != 2 {
+		t.Errorf("--quick with what was asked for: %+v, %v", o, err)
+	}
 	if o, err := parse(modeAgainst, []string{"HEAD~1", "--rounds", "2"}, io.Discard); err != nil || o.commit != "HEAD~1" || o.rounds != 2 {
 		t.Errorf("%+v, %v", o, err)
 	}

@@ -138,9 +138,6 @@ func (s *scaling) grow(ctx context.Context, env *environment, plan *plan, sizes 
 
 // turns is a round: the servers of all sizes run, and the load goes from the one to the next.
 func (s *scaling) turns(ctx context.Context, env *environment, plan *plan, folders []*authsrv, first bool) (err error) {
-	crowds := make([]*crowd, len(folders))
-	before := make([]time.Duration, len(folders))
-	done := make([]sample, len(folders))
 	defer func() {
 		for _, a := range folders {
 			if a.process != nil {
@@ -149,66 +146,92 @@ func (s *scaling) turns(ctx context.Context, env *environment, plan *plan, folde
 			}
 		}
 	}()
+	sides := make([]*side, len(folders))
 	for i, a := range folders {
-		ready, err := a.readyAfter(ctx, env)
-		if err != nil {
-			return err
-		}
-		r := s.Sizes[i]
-		r.Start = append(r.Start, ready)
-		crowds[i] = newCrowd(a.address, a.fingerprint, crowdSize, r.Accounts)
-		if first { // the first login of a device writes more than later ones: all have had it
-			if err := crowds[i].everyone(ctx, plan.clients); err != nil {
-				return a.fault(err)
-			}
-		}
-		if _, err := closed(ctx, plan.clients, plan.time/4, closing(crowds[i].hold)); err != nil { // warm
-			return a.fault(err)
-		}
-	}
-	for i, a := range folders {
-		if before[i], _, err = cpuOf(a.pid()); err != nil {
+		if sides[i], err = s.Sizes[i].ready(ctx, env, plan, a, first); err != nil {
 			return err
 		}
 	}
-	// The smallest folder stays below its most sessions, at no more than 5,000 logins a second.
-	most := time.Duration(float64(min(crowdSize, s.Sizes[0].Accounts)*loginsEach) / 5000 / float64(plan.rounds) / 1.25 * float64(time.Second))
-	slice := min(sliceTime, plan.time)
-	for n := range max(1, int(min(plan.time, most)/slice)) {
-		for i := range folders {
-			i = (i + n) % len(folders) // who is first changes
-			load, cpu, err := charged(ctx, folders[i].process, func() (*sample, error) {
-				return closed(ctx, plan.clients, slice, closing(crowds[i].hold))
-			})
-			if err != nil {
-				return folders[i].fault(err)
-			}
-			done[i].done += load.done
-			done[i].elapsed += load.elapsed
-			s.Sizes[i].Slices = append(s.Sizes[i].Slices, ms(cpu)/float64(load.done))
+	before, err := cpuOfEach(sides)
+	if err != nil {
+		return err
+	}
+	part, n := s.parts(plan)
+	for i := range n {
+		if err := takeTurns(ctx, part, sides, i); err != nil {
+			return err
 		}
 	}
-	for i, a := range folders {
-		after, _, err := cpuOf(a.pid()) // with what it did while others had the load: that was left from its own
-		if err != nil {
-			return err
-		}
-		r := s.Sizes[i]
-		r.CPU = append(r.CPU, ms(after-before[i])/float64(done[i].done))
-		r.Rate = append(r.Rate, done[i].rate())
+	after, err := cpuOfEach(sides) // with what they did while others had the load: that was left from their own
+	if err != nil {
+		return err
 	}
-	for i, a := range folders {
-		a.stop = syscall.SIGKILL
-		if err := a.Stop(); err != nil {
+	for i, r := range s.Sizes {
+		r.add(sides[i], after[i]-before[i])
+		if err := r.restart(ctx, env, folders[i]); err != nil {
 			return err
 		}
-		ready, err := a.readyAfter(ctx, env)
-		if err != nil {
-			return err
-		}
-		s.Sizes[i].Killed = append(s.Sizes[i].Killed, ready)
 	}
 	return nil
+}
+
+// parts are the loads of a round: so many for each size. The smallest folder stays below its most sessions, at no more than 5,000 logins a second.
+func (s *scaling) parts(p *plan) (part *plan, n int) {
+	most := time.Duration(float64(min(crowdSize, s.Sizes[0].Accounts)*loginsEach) / 5000 / float64(p.rounds) / 1.25 * float64(time.Second))
+	short := *p
+	short.time = min(sliceTime, p.time)
+	return &short, max(1, int(min(p.time, most)/short.time))
+}
+
+// ready starts the server of a size, and warms it.
+func (r *sizeRow) ready(ctx context.Context, env *environment, plan *plan, a *authsrv, first bool) (*side, error) {
+	ms, err := a.readyAfter(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	r.Start = append(r.Start, ms)
+	crowd := newCrowd(a.address, a.fingerprint, crowdSize, r.Accounts)
+	if first { // the first login of a device writes more than later ones: all have had it
+		if err := crowd.everyone(ctx, plan.clients); err != nil {
+			return nil, a.fault(err)
+		}
+	}
+	d := &side{running: &running{process: a.process, login: closing(crowd.hold)}}
+	if _, err := closed(ctx, plan.clients, plan.time/4, d.login); err != nil { // warm
+		return nil, d.fault(err)
+	}
+	return d, nil
+}
+
+// add takes in what a side has done in a round, for so much CPU time in all.
+func (r *sizeRow) add(d *side, cpu time.Duration) {
+	for _, t := range d.turns {
+		r.Slices = append(r.Slices, t.CPU)
+	}
+	r.CPU = append(r.CPU, ms(cpu)/float64(d.done))
+	r.Rate = append(r.Rate, medianTurn(d.turns).Rate)
+}
+
+// restart kills a server and starts it again.
+func (r *sizeRow) restart(ctx context.Context, env *environment, a *authsrv) error {
+	a.stop = syscall.SIGKILL
+	if err := a.Stop(); err != nil {
+		return err
+	}
+	ms, err := a.readyAfter(ctx, env)
+	r.Killed = append(r.Killed, ms)
+	return err
+}
+
+func cpuOfEach(sides []*side) ([]time.Duration, error) {
+	all := make([]time.Duration, len(sides))
+	for i, d := range sides {
+		var err error
+		if all[i], _, err = cpuOf(d.pid()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // readyAfter starts a server, and returns after how many milliseconds it greeted its first client.
