@@ -40,7 +40,7 @@ type credentials struct {
 // become changes who the node is, for the next handshake.
 func (n *node) become(i Identity) error {
 	if len(i.Key) != ed25519.PrivateKeySize {
-		return errors.New("server: Accounts and Identity are needed")
+		return errors.New("server: the identity has no Ed25519 key")
 	}
 	if i.Epoch == 0 {
 		i.Epoch = 1

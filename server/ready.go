@@ -8,7 +8,8 @@ import (
 	"github.com/authsrv/authsrv/wire"
 )
 
-// sessionsPage is how many sessions one SessionList has at the most, each of 107 bytes or less (PROTOCOL 8 allows 100).
+// sessionsPage is how many sessions one SessionList has at the most, each of 106 bytes or less: what one request costs, and its answer, stays small.
+// PROTOCOL 8 allows 100.
 const sessionsPage = 40
 
 // listing is the protected resource that List demonstrates.

@@ -113,39 +113,38 @@ func (a *Attempt) burn(kind Kind) (alive bool, err error) {
 // dummy stands in for what an unknown name does not have: records that open and parse as real ones
 // do, with a public key whose private half nobody has. It does not change: another one takes its place with the wrapping key.
 type dummy struct {
-	id          ID
-	nameKey     []byte
-	accountKey  []byte
-	name        []byte                         // sealed
-	account     [credential.NameMax + 1][]byte // sealed, by the length of the name
-	codeKey     []byte
-	code        []byte // sealed
-	fingerprint [32]byte
+	nameKey    []byte
+	accountKey []byte
+	name       []byte                         // sealed
+	account    [credential.NameMax + 1][]byte // sealed, by the length of the name
+	codeKey    []byte
+	code       []byte // sealed
 }
 
 func (s *Service) makeDummy() error {
-	var seed [32]byte
-	d := new(dummy)
-	for _, b := range [][]byte{seed[:], d.id[:], d.fingerprint[:]} {
+	var seed, serverKey [32]byte
+	var id ID
+	for _, b := range [][]byte{seed[:], id[:], serverKey[:]} {
 		if err := s.random(b); err != nil {
 			return err
 		}
 	}
 	r := accountRecord{method: credential.MethodPassword, generation: 1}
 	r.verifier.KDF = s.c.KDF
-	r.verifier.ServerKey = d.fingerprint
+	r.verifier.ServerKey = serverKey
 	copy(r.verifier.PublicKey[:], ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
+	d := new(dummy)
 	var err error
 	d.nameKey = s.store.nameKey("") // which is nobody's
-	if d.name, err = s.store.encode(labelName, d.nameKey, &idRecord{d.id}); err != nil {
+	if d.name, err = s.store.encode(labelName, d.nameKey, &idRecord{id}); err != nil {
 		return err
 	}
-	code := codeRecord{kind: credential.CodeReset, publicKey: r.verifier.PublicKey, serverKey: d.fingerprint}
-	d.codeKey = codeKey(d.id)
+	code := codeRecord{kind: credential.CodeReset, publicKey: r.verifier.PublicKey, serverKey: serverKey}
+	d.codeKey = codeKey(id)
 	if d.code, err = s.store.encode(labelCode, d.codeKey, &code); err != nil {
 		return err
 	}
-	d.accountKey = accountKey(d.id)
+	d.accountKey = accountKey(id)
 	for n := range d.account {
 		r.name = strings.Repeat("-", n)
 		if d.account[n], err = s.store.encode(labelAccount, d.accountKey, &r); err != nil {
@@ -279,14 +278,17 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 		return err
 	}
 	defer debit.settle()
-	var reason Outcome
+	if err := ctx.Err(); err != nil {
+		return err // nothing was looked at
+	}
+	var reason, looked Outcome // of this run, and of any
 	err = kv.UpdateFrom(ctx, s.store.engine, slices.Concat(debit.read, a.seen.entries), func(tx *kv.Tx) error {
-		reason = 0 // of a run before this one
+		reason = 0
 		outcome, err := check(tx)
 		if err != nil {
 			return err
 		}
-		if reason = outcome; reason != Success {
+		if reason, looked = outcome, outcome; reason != Success {
 			return errNotProved
 		}
 		debit.settle()
@@ -303,9 +305,11 @@ func (s *Service) decide(ctx context.Context, a *Attempt, check func(*kv.Tx) (Ou
 		}
 		return s.audit(tx, Event{Kind: a.kind, Outcome: Success, Account: id, Session: session, Name: a.name, Address: a.channel.Address})
 	})
+	if err != nil && reason == 0 && ctx.Err() != nil {
+		reason = looked // a refusal that was not yet to be told, and never will be
+	}
 	if reason != 0 && reason != Success {
-		// Nobody gets out of this by leaving: what was guessed is counted, whatever became of the connection.
-		return s.fail(context.WithoutCancel(ctx), a, debit.buckets, reason)
+		return s.refuse(ctx, a, debit, reason)
 	}
 	return err
 }
@@ -324,7 +328,25 @@ func judge(a *Attempt, alive, real, good bool, r *accountRecord) Outcome {
 	return Success
 }
 
-// fail counts a failure, durably, before it is told.
+// refuse counts a failure before it is told. Nobody gets out of this by leaving: it is counted, and its debit stands for it until then, whatever
+// becomes of the connection. Only the answer is not waited for then, so that a store that hangs holds nobody.
+func (s *Service) refuse(ctx context.Context, a *Attempt, d *debit, reason Outcome) error {
+	d = d.move()
+	told := make(chan error, 1)
+	go func() {
+		err := s.fail(context.WithoutCancel(ctx), a, d.buckets, reason)
+		d.settle() // before anybody is told
+		told <- err
+	}()
+	select {
+	case err := <-told:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fail counts a failure durably.
 func (s *Service) fail(ctx context.Context, a *Attempt, buckets []bucket, reason Outcome) error {
 	name := a.name
 	if reason == UnknownName {

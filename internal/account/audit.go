@@ -161,19 +161,26 @@ func (id ID) time() time.Time { return time.Unix(0, int64(binary.BigEndian.Uint6
 
 func (id ID) before(other ID) bool { return bytes.Compare(id[:], other[:]) < 0 }
 
-// auditTime is the time for a new event: never one that the chain has passed, should a clock have been put back.
-func (s *Service) auditTime() time.Time {
+// auditTime is the time for a new event: never one that the chain has passed, should a clock have been put back. The transaction has read the chain's head
+// before: so if that is closed or goes on before its commit, it runs again, with another time.
+func (s *Service) auditTime(tx *kv.Tx) (time.Time, error) {
+	if _, _, err := tx.Peek(headKey); err != nil {
+		return time.Time{}, err
+	}
 	now, chained := time.Now(), time.Unix(0, s.chained.Load())
 	if now.Before(chained) {
-		return chained
+		return chained, nil
 	}
-	return now
+	return now, nil
 }
 
 // audit writes an event in the transaction of what it is about. Its key is new, so that
 // logins do not contend on it.
 func (s *Service) audit(tx *kv.Tx, e Event) error {
-	now := s.auditTime()
+	now, err := s.auditTime(tx)
+	if err != nil {
+		return err
+	}
 	id := idAt(now)
 	if err := s.random(id[8:]); err != nil {
 		return err
@@ -185,7 +192,10 @@ func (s *Service) audit(tx *kv.Tx, e Event) error {
 // auditFailure is audit for what may be repeated at will: within a minute, repetitions with one name, whether or not the event has it, are counted
 // in one record (STORAGE 3.5).
 func (s *Service) auditFailure(tx *kv.Tx, name string, e Event) error {
-	now := s.auditTime()
+	now, err := s.auditTime(tx)
+	if err != nil {
+		return err
+	}
 	id := idAt(now.Truncate(window))
 	copy(id[8:], s.store.names.sum(nil, labelled("audit", string([]byte{byte(e.Kind), byte(e.Outcome)}), name, string(e.Address.Unmap().AsSlice()))))
 	key := eventKey(id)

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/authsrv/authsrv/kv"
@@ -119,14 +120,24 @@ func (s *Service) eventMAC(e kv.Entry) (sum [32]byte, err error) {
 	return s.auditMAC("event", e.Key, plain), err
 }
 
-// head reads the chain's head. Before the first link there is none, and its version is 0.
+var headKey = []byte{spaceHead}
+
+// head reads the chain's head. Before the chain is closed for the first time there is none, and its version is 0.
 func (s *Service) head(ctx context.Context) (h headRecord, version kv.Version, err error) {
-	key := []byte{spaceHead}
-	e, err := s.store.engine.Get(ctx, key)
+	e, err := s.store.engine.Get(ctx, headKey)
 	if err != nil || e.Version == 0 {
 		return h, 0, err
 	}
 	return h, e.Version, s.openHead(e, &h)
+}
+
+// headIn is head in a transaction, and says whether there is one.
+func (s *Service) headIn(tx *kv.Tx) (h headRecord, there bool, err error) {
+	value, there, err := tx.Peek(headKey)
+	if err == nil && there {
+		err = s.openHead(kv.Entry{Key: headKey, Value: value}, &h)
+	}
+	return h, there, err
 }
 
 func (s *Service) openHead(e kv.Entry, h *headRecord) error {
@@ -137,8 +148,8 @@ func (s *Service) openHead(e kv.Entry, h *headRecord) error {
 	return err
 }
 
-// chainStore seals head and links with the system's randomness: the appender runs beside what a test may want to repeat.
-func (s *Service) chainStore() *store {
+// storeBeside is the store with the system's randomness, for what runs beside logins: what a test gives them is theirs alone, and comes in one order.
+func (s *Service) storeBeside() *store {
 	own := s.store
 	own.rand = rand.Reader
 	return &own
@@ -146,10 +157,9 @@ func (s *Service) chainStore() *store {
 
 // moveHead is the write of a head.
 func (s *Service) moveHead(h headRecord) (kv.Write, error) {
-	key := []byte{spaceHead}
-	h.mac = s.auditMAC("head", key, h.body())
-	sealed, err := s.chainStore().encode(labelHead, key, &h)
-	return kv.Write{Key: key, Value: sealed}, err
+	h.mac = s.auditMAC("head", headKey, h.body())
+	sealed, err := s.storeBeside().encode(labelHead, headKey, &h)
+	return kv.Write{Key: headKey, Value: sealed}, err
 }
 
 // KeepAudit chains the audit records as they become old enough, and removes those that are too old, until ctx ends. What fails is
@@ -174,6 +184,9 @@ func (s *Service) KeepAudit(ctx context.Context, failed func(error)) {
 // ChainAudit chains the events of all minutes that were over at a time. From then on, new events get later times.
 func (s *Service) ChainAudit(ctx context.Context, over time.Time) error {
 	cut := idAt(over.Truncate(window))
+	if some, err := s.closeChain(ctx, cut); !some {
+		return err
+	}
 	var damaged error // the first
 	for {
 		more, err := s.appendLink(ctx, cut)
@@ -190,23 +203,49 @@ func (s *Service) ChainAudit(ctx context.Context, over time.Time) error {
 
 var errSkipped = errors.New("account: an audit record is left out of the chain")
 
-// appendLink makes a link of the events behind the chain and before cut, or of as many as a link has, and says whether there are more.
-func (s *Service) appendLink(ctx context.Context, cut ID) (more bool, err error) {
-	h, version, err := s.head(ctx)
+// unchained reads the head, and up to limit events behind the chain and before cut.
+func (s *Service) unchained(ctx context.Context, cut ID, limit int) (h headRecord, version kv.Version, entries []kv.Entry, err error) {
+	if h, version, err = s.head(ctx); err != nil {
+		return h, version, nil, err
+	}
+	s.passed(h.tip.end)
+	if h.tip.end.before(cut) {
+		entries, _, err = s.store.engine.Scan(ctx, []byte{spaceAudit}, eventKey(h.tip.end), limit)
+	}
+	return h, version, eventsBefore(entries, cut), err
+}
+
+// closeChain writes the head anew where there is something to chain before cut, and says whether it has. Every event is written beside the head that
+// its transaction has read: so one that is on its way, and has waited for that long, no longer comes before cut.
+func (s *Service) closeChain(ctx context.Context, cut ID) (some bool, err error) {
+	h, version, next, err := s.unchained(ctx, cut, 1)
+	if err != nil || len(next) == 0 {
+		return false, err
+	}
+	beyond, _, err := s.store.engine.Scan(ctx, []byte{spaceLink}, linkKey(h.tip.seq+1), 1)
 	if err != nil {
 		return false, err
 	}
-	s.passed(h.tip.end)
-	if !h.tip.end.before(cut) {
-		return false, nil
-	}
-	entries, _, err := s.store.engine.Scan(ctx, []byte{spaceAudit}, eventKey(h.tip.end), maxLinkEvents+1)
-	for i, e := range entries {
-		if bytes.Compare(e.Key, eventKey(cut)) >= 0 {
-			entries = entries[:i]
-			break
+	if len(beyond) > 0 {
+		if _, now, err := s.head(ctx); err != nil || now != version {
+			return false, err // of another node
 		}
+		return false, fmt.Errorf("%w: the audit chain has links behind its head", ErrDamaged)
 	}
+	head, err := s.moveHead(h)
+	if err != nil {
+		return false, err
+	}
+	_, err = s.store.engine.Commit(ctx, []kv.Read{{Key: headKey, Version: version}}, []kv.Write{head})
+	if errors.Is(err, kv.ErrConflict) {
+		return false, nil // of another node, or of a rotation's record: a minute later
+	}
+	return err == nil, err
+}
+
+// appendLink makes a link of the events behind the chain and before cut, or of as many as a link has, and says whether there are more.
+func (s *Service) appendLink(ctx context.Context, cut ID) (more bool, err error) {
+	h, version, entries, err := s.unchained(ctx, cut, maxLinkEvents+1)
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
@@ -230,21 +269,20 @@ func (s *Service) appendLink(ctx context.Context, cut ID) (more bool, err error)
 	return more, skipped
 }
 
+// eventsBefore returns those of a scan that are before an id.
+func eventsBefore(entries []kv.Entry, end ID) []kv.Entry {
+	key := eventKey(end)
+	if i := slices.IndexFunc(entries, func(e kv.Entry) bool { return bytes.Compare(e.Key, key) >= 0 }); i >= 0 {
+		return entries[:i]
+	}
+	return entries
+}
+
 // commitLink puts a link behind the head that it was made for. If another node was first, that is as well.
 func (s *Service) commitLink(ctx context.Context, h headRecord, version kv.Version, link *linkRecord) error {
 	key := linkKey(h.tip.seq + 1)
-	beyond, _, err := s.store.engine.Scan(ctx, []byte{spaceLink}, key, 1)
-	if err != nil {
-		return err
-	}
-	if len(beyond) > 0 {
-		if _, now, err := s.head(ctx); err != nil || now != version {
-			return err
-		}
-		return fmt.Errorf("%w: the audit chain has links behind its head", ErrDamaged)
-	}
 	link.mac = s.auditMAC("link", key, link.body())
-	sealed, err := s.chainStore().encode(labelLink, key, link)
+	sealed, err := s.storeBeside().encode(labelLink, key, link)
 	if err != nil {
 		return err
 	}
@@ -327,13 +365,7 @@ func (s *Service) removeEvents(ctx context.Context, end ID) error {
 		if err != nil {
 			return err
 		}
-		for i, e := range entries {
-			if bytes.Compare(e.Key, eventKey(end)) >= 0 {
-				entries = entries[:i]
-				break
-			}
-		}
-		if len(entries) == 0 {
+		if entries = eventsBefore(entries, end); len(entries) == 0 {
 			return nil
 		}
 		if err := s.remove(ctx, entries); err != nil && !errors.Is(err, kv.ErrConflict) {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/kv"
 )
 
@@ -116,15 +117,68 @@ func TestChainNodes(t *testing.T) {
 		}
 		r.verifyAudit(1, 2, 1)
 
-		// A login reads and writes nothing of the chain.
+		// A login reads the head, and writes nothing of the chain.
 		r.spy.take()
 		p.again().mustLogin("alice", right())
 		for _, line := range r.spy.take() {
-			if strings.Contains(line, " h ") || strings.Contains(line, " l ") {
+			if strings.Contains(line, "write h ") || strings.Contains(line, " l ") {
 				t.Errorf("a login: %s", line)
 			}
 		}
 	})
+}
+
+// TestChainStalls: an event that waits for its commit for as long as it takes the chain to pass its time comes behind the chain, or is in it. It is
+// there between whatever the appender reads and writes.
+func TestChainStalls(t *testing.T) {
+	for name, key := range map[string]func() *credential.Key{"login": right, "failure": wrong} {
+		for before := range 4 { // commits of the appender; behind the last one there is none
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.peer(one).account("alice")
+				p := r.peer(one).again()
+				held, release, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+				commits := 0
+				r.spy.commit = func(writes []kv.Write) error {
+					switch {
+					case writesTo(writes, spaceHead):
+						if commits++; commits == before+1 {
+							close(release)
+							<-done
+						}
+					case writesTo(writes, spaceAudit):
+						select {
+						case <-held:
+						default:
+							close(held)
+							<-release
+						}
+					}
+					return nil
+				}
+				go func() {
+					defer close(done)
+					if _, err := p.login("alice", key()); err != nil && !errors.Is(err, ErrDenied) {
+						t.Error(err)
+					}
+				}()
+				<-held
+				time.Sleep(3 * time.Minute)
+				r.chain()
+				if commits <= before {
+					close(release)
+				}
+				<-done
+				r.spy.commit = nil
+				if commits < 2 {
+					t.Errorf("%d commits", commits)
+				}
+				if _, err := r.VerifyAudit(t.Context()); err != nil {
+					t.Errorf("%s, before commit %d: %v", name, before+1, err)
+				}
+			})
+		}
+	}
 }
 
 // TestChainClock: a clock that is put back makes no event that seems to be inserted.

@@ -55,7 +55,7 @@ type AuditReport struct {
 func (s *Service) VerifyAudit(ctx context.Context) (AuditReport, error) {
 	const tries = 5
 	for try := 1; ; try++ {
-		e, err := s.store.engine.Get(ctx, []byte{spaceHead})
+		e, err := s.store.engine.Get(ctx, headKey)
 		if err != nil {
 			return AuditReport{}, err
 		}
@@ -64,7 +64,7 @@ func (s *Service) VerifyAudit(ctx context.Context) (AuditReport, error) {
 			return report, err
 		}
 		// The head may have moved while the records were read.
-		if now, getErr := s.store.engine.Get(ctx, e.Key); getErr != nil || now.Version == e.Version || e.Version == 0 && now.Version == 0 {
+		if now, getErr := s.store.engine.Get(ctx, e.Key); getErr != nil || now.Version == e.Version {
 			return report, err
 		}
 	}
@@ -73,9 +73,11 @@ func (s *Service) VerifyAudit(ctx context.Context) (AuditReport, error) {
 func (s *Service) verifyFrom(ctx context.Context, e kv.Entry) (r AuditReport, err error) {
 	var h headRecord
 	if e.Version != 0 {
-		if s.openHead(kv.Entry{Key: []byte{spaceHead}, Value: e.Value}, &h) != nil {
+		if s.openHead(kv.Entry{Key: headKey, Value: e.Value}, &h) != nil {
 			return r, &AuditFault{What: "changed"}
 		}
+	}
+	if h.tip.seq != 0 {
 		r.Until = h.tip.end.time()
 	}
 	if h.floor.seq != 0 {
@@ -138,14 +140,8 @@ func (s *Service) verifyLink(ctx context.Context, at *point) (events int, err er
 	if err != nil {
 		return 0, err
 	}
-	for i, e := range entries {
-		if bytes.Compare(e.Key, eventKey(link.to)) >= 0 {
-			entries = entries[:i]
-			break
-		}
-	}
 	*at = point{seq, link.mac, link.to}
-	return len(link.events), s.compareEvents(seq, &link, entries)
+	return len(link.events), s.compareEvents(seq, &link, eventsBefore(entries, link.to))
 }
 
 // compareEvents holds the events of a link, in order, against those that there are.
@@ -229,15 +225,11 @@ func chainHead(p *point) string {
 // AuditCheckpoint signs where the chain is, or returns ErrNothingYet. It does not verify the chain.
 func (s *Service) AuditCheckpoint(ctx context.Context, identity ed25519.PrivateKey) (*AuditCheckpoint, error) {
 	var h headRecord
-	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error { // told only once it is durable
-		value, there, err := tx.Get([]byte{spaceHead})
-		if err == nil && !there {
+	err := kv.Update(ctx, s.store.engine, func(tx *kv.Tx) (err error) { // told only once it is durable
+		if h, _, err = s.headIn(tx); err == nil && h.tip.seq == 0 {
 			err = ErrNothingYet
 		}
-		if err != nil {
-			return err
-		}
-		return s.openHead(kv.Entry{Key: []byte{spaceHead}, Value: value}, &h)
+		return err
 	})
 	if err != nil {
 		return nil, err

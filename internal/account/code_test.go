@@ -300,34 +300,58 @@ func TestCodeOnce(t *testing.T) {
 	}
 }
 
-// TestCodeThrottled: guesses at a code count as guesses at a password do, and the other way round.
+// TestCodeThrottled: guesses at a code make their address wait, and nobody else.
 func TestCodeThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.peer(one).account("alice")
 		c := r.reset("alice")
-		for i := range 3 {
-			r.peer(address(i)).fail("alice")
-			wantCodeRefused(t, "a guess", r.peer(address(i+10)).useCode("alice", other(t, c), wrong()), WrongCode)
+		for i := range 6 {
+			wantCodeRefused(t, "a guess", r.peer(address(i)).useCode("alice", other(t, c), wrong()), WrongCode)
 		}
-		err := r.peer(two).useCode("alice", c, wrong())
+		if d := r.peer(two).fail("alice"); d.Reason != WrongPassword || d.RetryAfter != 0 {
+			t.Errorf("a login meanwhile: %+v", d)
+		}
+		const guesser = "203.0.113.9"
+		for range 6 {
+			wantCodeRefused(t, "a guess", r.peer(guesser).useCode("alice", other(t, c), wrong()), WrongCode)
+		}
+		err := r.peer(guesser).useCode("late", r.invite(), wrong())
 		wantCodeRefused(t, "too early", err, Throttled)
 		d := new(Denied)
 		if errors.As(err, &d); d.RetryAfter != time.Second {
 			t.Errorf("to wait: %v", d.RetryAfter)
 		}
-		if d := r.peer(two).fail("alice"); d.Reason != Throttled || d.ByCode {
+		if d := r.peer(guesser).fail("bob"); d.Reason != Throttled || d.ByCode {
 			t.Errorf("a login meanwhile: %+v", d)
 		}
 		time.Sleep(time.Second)
-		if err := r.peer(two).useCode("alice", c, wrong()); err != nil {
+		if err := r.peer(guesser).useCode("late", r.invite(), wrong()); err != nil {
 			t.Error(err)
 		}
-		// An address that guesses at invites has to wait, too.
-		for range 6 {
-			wantCodeRefused(t, "an invite", r.peer("203.0.113.9").useCode("newcomer", other(t, r.invite()), wrong()), WrongCode)
+	})
+}
+
+// TestCodeOpensName: whoever fails at a name, until it waits and until it is locked, does not keep its owner from a reset, which ends both.
+func TestCodeOpensName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.peer(one).account("alice")
+		for _, failures := range []int{6, 100} {
+			for i := range failures {
+				r.peer(address(i)).fail("alice")
+				if failures == 100 {
+					time.Sleep(15 * time.Minute)
+				}
+			}
+			if _, err := r.peer(two).login("alice", right()); wantDenied(t, err).Reason != Throttled {
+				t.Errorf("after %d failures: %v", failures, err)
+			}
+			if err := r.peer(two).useCode("alice", r.reset("alice"), right()); err != nil {
+				t.Errorf("a reset after %d failures: %v", failures, err)
+			}
+			r.peer(two).mustLogin("alice", right())
 		}
-		wantCodeRefused(t, "too many invites", r.peer("203.0.113.9").useCode("late", r.invite(), wrong()), Throttled)
 	})
 }
 

@@ -54,8 +54,11 @@ const (
 // stranger's login the rest is read behind the proof: before it, it would tell by its time that there are sessions, or that the owner was here in between.
 func (s *Service) see(ctx context.Context, name string, static [32]byte) (sight, error) {
 	return kv.View(ctx, s.store.engine, func(from kv.Reader) (v sight, err error) {
-		v.entries = make([]kv.Entry, 0, 4)
+		v.entries = make([]kv.Entry, 0, 5)
 		get := keeping(from.Get, &v.entries)
+		if _, _, err := get(headKey); err != nil { // for the audit
+			return v, err
+		}
 		if v.id, _, _, err = s.lookupAgain(get, name, &v.opened); err != nil {
 			return v, err
 		}

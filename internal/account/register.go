@@ -64,7 +64,8 @@ func (s *Service) FinishRegister(ctx context.Context, a *Attempt, v Verifier, di
 	return s.create(ctx, a, v)
 }
 
-// checkRecord says whether a new record is as it was asked for and signed by its own key.
+// checkRecord puts what was sent of a new record into the transcript, where a proof behind it needs it, and says whether the record is as it was asked for and
+// signed by its own key.
 func (a *Attempt) checkRecord(v Verifier, digest [32]byte, signature [64]byte) error {
 	a.transcript.OpDigest = digest[:]
 	if v.KDF != a.newKDF || credential.CheckPublicKey(v.PublicKey[:]) != nil ||

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"math"
 
 	"github.com/authsrv/authsrv/kv"
 )
@@ -16,11 +17,16 @@ func (s *Service) RevokeEverything(ctx context.Context) (ended int, err error) {
 	return s.endAllSessions(ctx, KindRestore)
 }
 
-// removeSpace removes all records of a space, batch by batch, and returns how many.
+// removeSpace removes all records of a space, and returns how many.
 func (s *Service) removeSpace(ctx context.Context, space byte) (removed int, err error) {
+	return s.removePrefix(ctx, []byte{space}, math.MaxInt)
+}
+
+// removePrefix removes what has a prefix, batch by batch and at most so many of them, and returns how many records that were.
+func (s *Service) removePrefix(ctx context.Context, prefix []byte, batches int) (removed int, err error) {
 	var start []byte
-	for {
-		entries, _, err := s.store.engine.Scan(ctx, []byte{space}, start, kv.MaxOps)
+	for range batches {
+		entries, _, err := s.store.engine.Scan(ctx, prefix, start, kv.MaxOps)
 		if err != nil || len(entries) == 0 {
 			return removed, err
 		}
@@ -32,6 +38,10 @@ func (s *Service) removeSpace(ctx context.Context, space byte) (removed int, err
 			return removed, err
 		}
 		removed += len(entries)
-		start = append(entries[len(entries)-1].Key, 0)
+		if len(entries) < kv.MaxOps {
+			break
+		}
+		start = append(entries[len(entries)-1].Key, 0) // not from the beginning: what was removed still takes time to pass
 	}
+	return removed, nil
 }

@@ -218,7 +218,7 @@ func (p *rewrapping) reseal(e kv.Entry) ([]byte, error) {
 	if !known {
 		return nil, fmt.Errorf("%w: a record of an unknown kind", ErrDamaged)
 	}
-	own := p.service.chainStore() // it runs beside what a test may want to repeat
+	own := p.service.storeBeside()
 	plain, err := own.open(sp.label, e.Key, e.Value)
 	if err != nil {
 		return nil, err
@@ -278,20 +278,23 @@ func (s *Service) NoteRotation(ctx context.Context, kind Kind, key string, at ti
 	id := idAt(at)
 	copy(id[8:], s.store.names.sum(nil, labelled("rotation", string([]byte{byte(kind)}), key)))
 	err = kv.Update(ctx, s.store.engine, func(tx *kv.Tx) error {
-		// The head is read in this transaction, so that no link passes the time meanwhile.
-		var h headRecord
-		value, there, err := tx.Get([]byte{spaceHead})
-		if err == nil && there {
-			err = s.openHead(kv.Entry{Key: []byte{spaceHead}, Value: value}, &h)
-		}
-		if err != nil && !errors.Is(err, ErrDamaged) { // which verification tells
+		h, there, err := s.headIn(tx)
+		damaged := errors.Is(err, ErrDamaged) // which verification tells
+		if err != nil && !damaged {
 			return err
 		}
 		if noted = !id.before(h.tip.end); !noted {
 			return nil
 		}
-		if _, there, err := tx.Get(eventKey(id)); err != nil || there {
+		if _, noted, err := tx.Get(eventKey(id)); err != nil || noted {
 			return err
+		}
+		if there && !damaged { // its time may be one that is being chained: then that begins anew
+			head, err := s.moveHead(h)
+			if err != nil {
+				return err
+			}
+			tx.Put(head.Key, head.Value)
 		}
 		e := Event{Kind: kind, Outcome: Success, Time: at, Last: at, Count: 1}
 		return s.store.put(tx, labelAudit, eventKey(id), &e)

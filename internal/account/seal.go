@@ -93,11 +93,8 @@ func (w *wrapping) mostMissing(under map[uint32]int, total int) error {
 	return nil
 }
 
-// scratch is room for what is of no use behind the next few lines.
-type scratch struct {
-	ad   [192]byte
-	text [768]byte // most records, sealed or not
-}
+// scratch is room for what is of no use behind the next few lines: most records, sealed or not, and what they are sealed with.
+type scratch [768]byte
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
@@ -122,7 +119,7 @@ func (s *store) appendSealed(dst []byte, label string, key, record []byte) ([]by
 	if _, err := io.ReadFull(s.rand, header[5:]); err != nil {
 		return nil, err
 	}
-	return aead.Seal(dst, header[5:], record, appendAD(room.ad[:0], label, header[:5], key)), nil
+	return aead.Seal(dst, header[5:], record, appendAD(room[:0], label, header[:5], key)), nil
 }
 
 // open decrypts what seal made for the same label and key.
@@ -141,7 +138,7 @@ func (s *store) appendOpened(dst []byte, label string, key, sealed []byte) ([]by
 	}
 	room := scratches.Get().(*scratch)
 	defer scratches.Put(room)
-	record, err := aead.Open(dst, sealed[5:sealHeader], sealed[sealHeader:], appendAD(room.ad[:0], label, sealed[:5], key))
+	record, err := aead.Open(dst, sealed[5:sealHeader], sealed[sealHeader:], appendAD(room[:0], label, sealed[:5], key))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, label)
 	}

@@ -42,12 +42,12 @@ var (
 
 // store maps records to keys, and seals them.
 type store struct {
-	engine  kv.Engine
-	rand    io.Reader
-	secrets Secrets // but for the wrapping keys, which are in seals
-	seals   *seals
-	names   *macs // under K_name
-	audits  *macs // under K_audit
+	engine kv.Engine
+	rand   io.Reader
+	realm  [16]byte
+	seals  *seals
+	names  *macs // under K_name
+	audits *macs // under K_audit
 }
 
 // newStore makes a store whose commits take records under the current wrapping key alone.
@@ -59,7 +59,7 @@ func newStore(engine kv.Engine, rand io.Reader, secrets *Secrets) (store, error)
 	s := &seals{}
 	s.now.Store(w)
 	return store{
-		engine: &guard{Engine: engine, seals: s}, rand: rand, secrets: *secrets, seals: s,
+		engine: &guard{Engine: engine, seals: s}, rand: rand, realm: secrets.RealmID, seals: s,
 		names: newMACs(secrets.NameKey), audits: newMACs(secrets.AuditKey),
 	}, nil
 }
@@ -144,7 +144,7 @@ func (s *store) init(ctx context.Context, mustExist bool) error {
 			return ErrNoStore
 		}
 		if !ok {
-			tx.Put(key, append(binary.BigEndian.AppendUint32(nil, Format), s.secrets.RealmID[:]...))
+			tx.Put(key, append(binary.BigEndian.AppendUint32(nil, Format), s.realm[:]...))
 			return nil
 		}
 		if len(value) < 4 {
@@ -156,10 +156,10 @@ func (s *store) init(ctx context.Context, mustExist bool) error {
 		if binary.BigEndian.Uint32(value) < Format {
 			return ErrOlderFormat
 		}
-		if len(value) != 4+len(s.secrets.RealmID) {
+		if len(value) != 4+len(s.realm) {
 			return fmt.Errorf("%w: meta", ErrDamaged)
 		}
-		if string(value[4:]) != string(s.secrets.RealmID[:]) {
+		if string(value[4:]) != string(s.realm[:]) {
 			return ErrOtherRealm
 		}
 		return nil
@@ -223,7 +223,7 @@ func (s *store) get(tx *kv.Tx, label string, key []byte, r record) (bool, error)
 func (s *store) decode(label string, key, sealed []byte, r record) error {
 	room := scratches.Get().(*scratch)
 	defer scratches.Put(room)
-	plain, err := s.appendOpened(room.text[:0], label, key, sealed)
+	plain, err := s.appendOpened(room[:0], label, key, sealed)
 	defer clear(plain) // resume keys are in there
 	if err != nil {
 		return err
@@ -239,13 +239,9 @@ func (s *store) unmoved(reads []kv.Read) bool {
 
 // put seals the record and writes it at key.
 func (s *store) put(tx *kv.Tx, label string, key []byte, r record) error {
-	plain, err := r.encode()
-	if err != nil {
-		return err
-	}
 	room := scratches.Get().(*scratch)
 	defer scratches.Put(room)
-	sealed, err := s.appendSealed(room.text[:0], label, key, plain)
+	sealed, err := s.appendEncoded(room[:0], label, key, r)
 	if err != nil {
 		return err
 	}
@@ -254,9 +250,13 @@ func (s *store) put(tx *kv.Tx, label string, key []byte, r record) error {
 }
 
 func (s *store) encode(label string, key []byte, r record) ([]byte, error) {
+	return s.appendEncoded(nil, label, key, r)
+}
+
+func (s *store) appendEncoded(dst []byte, label string, key []byte, r record) ([]byte, error) {
 	plain, err := r.encode()
 	if err != nil {
 		return nil, err
 	}
-	return s.seal(label, key, plain)
+	return s.appendSealed(dst, label, key, plain)
 }

@@ -20,27 +20,9 @@ const restBatches = 4
 // removeRest removes sessions and devices of an account that is no more: all that it can have. If there are more, from a store of before
 // they were bounded, they are the sweep's.
 func (s *Service) removeRest(ctx context.Context, id ID) error {
-	return errors.Join(s.removeSome(ctx, sessionPrefix(id)), s.removeSome(ctx, devicePrefix(id)))
-}
-
-// removeSome removes what has a prefix, and to which nothing is added any more.
-func (s *Service) removeSome(ctx context.Context, prefix []byte) error {
-	var start []byte
-	for range restBatches {
-		entries, _, err := s.store.engine.Scan(ctx, prefix, start, kv.MaxOps)
-		if err != nil || len(entries) == 0 {
-			return err
-		}
-		writes := make([]kv.Write, len(entries))
-		for i, e := range entries {
-			writes[i] = kv.Write{Key: e.Key, Delete: true}
-		}
-		if _, err := s.store.engine.Commit(ctx, nil, writes); err != nil || len(entries) < kv.MaxOps {
-			return err
-		}
-		start = append(entries[len(entries)-1].Key, 0) // not from the beginning: what was removed still takes time to pass
-	}
-	return nil
+	_, sessions := s.removePrefix(ctx, sessionPrefix(id), restBatches)
+	_, devices := s.removePrefix(ctx, devicePrefix(id), restBatches)
+	return errors.Join(sessions, devices)
 }
 
 // remove removes entries, provided that none has changed since it was read.

@@ -195,11 +195,18 @@ func (d *debit) settle() {
 	d.keys = nil
 }
 
+// move returns the debit for somebody else to settle.
+func (d *debit) move() *debit {
+	moved := *d
+	d.keys = nil
+	return &moved
+}
+
 // debit counts an attempt for its name and its address, or its known device, before its proof is looked at, so that proofs in
 // parallel can't all find the same failures. It waits for attempts before it whose outcome decides, and
 // returns a *Denied where it is not time for another attempt.
 func (s *Service) debit(ctx context.Context, a *Attempt) (*debit, error) {
-	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, true)}
+	d := &debit{throttle: &s.throttle, buckets: s.buckets(a, !a.byCode)}
 	known, err := s.debitAll(ctx, a, d)
 	if err == nil && !known {
 		d.buckets = s.buckets(a, false)
@@ -238,15 +245,17 @@ type bucket struct {
 	key  []byte
 }
 
-// buckets are what an attempt is counted for: by a known device that alone, so that nobody else can make it wait.
+// buckets are what an attempt is counted for: by a known device that alone, so that nobody else can make it wait; by a code the address alone, since
+// nobody guesses one, and who fails at the name must not bar its owner's way back.
 func (s *Service) buckets(a *Attempt, known bool) []bucket {
 	if known {
 		return []bucket{{throttleDevice, deviceKey(a.account, a.channel.Static)}}
 	}
-	return []bucket{
-		{throttleName, s.store.throttleKey(throttleName, a.name)},
-		{throttleAddress, s.store.throttleKey(throttleAddress, addressPrefix(a.channel.Address))},
+	address := bucket{throttleAddress, s.store.throttleKey(throttleAddress, addressPrefix(a.channel.Address))}
+	if a.byCode {
+		return []bucket{address}
 	}
+	return []bucket{{throttleName, s.store.throttleKey(throttleName, a.name)}, address}
 }
 
 var errThrottled = errors.New("account: throttled")

@@ -222,6 +222,7 @@ func TestLeavingIsCounted(t *testing.T) {
 			if _, err := r.FinishLogin(ctx, a, wrong().Prove(tr.Sum())); err == nil || ctx.Err() == nil {
 				t.Fatalf("%v, cancelled: %v", err, ctx.Err())
 			}
+			synctest.Wait() // nobody waits for it to be written
 		}
 		r.spy.commit = nil
 		_, err := p.login("alice", right())
@@ -229,6 +230,45 @@ func TestLeavingIsCounted(t *testing.T) {
 			t.Errorf("after six guesses: %+v", d)
 		}
 	})
+}
+
+// TestCutOffIsCounted: a guess that was looked at on what was read before the challenge is one, even where its time is over before it is looked at again.
+func TestCutOffIsCounted(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.spy.witness = true
+			p := r.peer(one)
+			p.account("alice")
+			for range 6 {
+				if p = p.again(); !known {
+					p = r.peer(one)
+				}
+				a, tr := p.beginLogin(p.start("alice"))
+				ctx, cancel := context.WithCancel(t.Context())
+				r.spy.get = func(key []byte) error {
+					if key[0] == spaceThrottle && ctx.Err() == nil {
+						return nil // the debit's
+					}
+					cancel()
+					if string(key) == string(r.store.nameKey("alice")) {
+						return ctx.Err()
+					}
+					return nil
+				}
+				if _, err := r.FinishLogin(ctx, a, wrong().Prove(tr.Sum())); err == nil || ctx.Err() == nil {
+					t.Fatalf("%v, cancelled: %v", err, ctx.Err())
+				}
+				synctest.Wait() // nobody waits for it to be written, but may be told where it was fast
+				r.spy.get = nil
+			}
+			_, err := p.login("alice", right())
+			if d := wantDenied(t, err); d.Reason != Throttled {
+				t.Errorf("known %v: after six guesses: %+v", known, d)
+			}
+			r.wantNoFlights()
+		})
+	}
 }
 
 // TestThrottleClockPutBack: failures of a time that is yet to come make nobody wait for that time. They count, and from the next one on

@@ -224,7 +224,7 @@ func lp(fields ...string) (b []byte) {
 // connection runs what is done on one connection.
 func (r *recorder) connection(id string, do func(*client.Client) error) {
 	t := r.t
-	time.Sleep(time.Minute) // in the bubble
+	time.Sleep(time.Minute + time.Second) // in the bubble; on the minute, what a login would be beside is the audit chain
 	p, entropy := &tap{}, newStream("client: "+id)
 	c, err := client.Dial(t.Context(), Address, &client.Config{Store: r.store, AcceptNew: true, Dialer: p.connect(r.server), Rand: entropy})
 	if err != nil {

@@ -124,6 +124,16 @@ func (b *bench) ring(k *keyfile.Keys) *Ring {
 	})
 }
 
+// until waits for what other goroutines do.
+func (b *bench) until(done func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatal("it does not come")
+		}
+	}
+}
+
 func (b *bench) rotate(kind string, o Options) *Rotated {
 	b.t.Helper()
 	done, err := b.Rotate(b.t.Context(), kind, o, nil)
@@ -274,9 +284,7 @@ func TestCutShort(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { b.Run(ctx) })
-		for len(b.Keys().WrappingKeys) > 1 {
-			time.Sleep(time.Millisecond)
-		}
+		b.until(func() bool { return len(b.Keys().WrappingKeys) == 1 })
 		cancel()
 		wg.Wait()
 		b.wantWhole()
@@ -321,9 +329,7 @@ func TestTwoAtOnce(t *testing.T) {
 	run, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { b.Run(run) })
-	for !b.runs() {
-		time.Sleep(time.Millisecond)
-	}
+	b.until(b.runs)
 	under, goOn := make(chan struct{}), make(chan struct{})
 	first := sync.OnceFunc(func() {
 		close(under)
@@ -343,9 +349,7 @@ func TestTwoAtOnce(t *testing.T) {
 	leave()
 	close(goOn)
 	b.rotate(keyfile.KindEpoch, Options{})
-	for b.wrapping.try() != nil {
-		time.Sleep(time.Millisecond)
-	}
+	b.until(func() bool { return b.wrapping.try() == nil })
 	b.wrapping.give()
 	stop()
 	wg.Wait()
