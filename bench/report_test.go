@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,8 +206,8 @@ func TestFlags(t *testing.T) {
 	if least, most := medianWithin(hundred); least != 41 || most != 60 {
 		t.Errorf("the median of a hundred is within %v and %v", least, most)
 	}
-	if apart([]float64{10, 11, 10.5}) > 0.1001 || apart([]float64{10, 11}) < 0.0999 || apart(nil) != 0 {
-		t.Error("apart")
+	if r := ratios([]float64{10, 12}, []float64{5, 4}); !slices.Equal(r, []float64{2, 3}) {
+		t.Errorf("ratios: %v", r)
 	}
 }
 
