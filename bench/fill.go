@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/authsrv/authsrv/credential"
 	"github.com/authsrv/authsrv/internal/account"
@@ -74,8 +75,16 @@ func fill(ctx context.Context, data string, from, to int) (err error) {
 			}
 		})
 	}
+	chaining, stop := context.WithCancel(ctx)
+	var chain sync.WaitGroup
+	chain.Go(func() { accounts.KeepAudit(chaining, cancel) }) // as a server does
 	wg.Wait()
-	return context.Cause(ctx)
+	stop()
+	chain.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return accounts.ChainAudit(ctx, time.Now().Add(time.Minute)) // the last ones too: no work is left to the server
 }
 
 // enroll makes an account.
