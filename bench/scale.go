@@ -250,20 +250,25 @@ func (a *authsrv) readyAfter(ctx context.Context, env *environment, variables ..
 	return ms(time.Since(start)), nil
 }
 
-// rest waits until a server computes no more: what accounts that were just made leave to compact is no cost of the logins behind them.
+// rest waits until a server computes no more, or for a minute: what accounts that were just made leave to compact is no cost of the logins behind them.
 func (a *authsrv) rest(ctx context.Context) error {
-	for before := time.Duration(-1); ; {
-		now, _, err := cpuOf(a.pid())
-		if err != nil || before >= 0 && now-before <= resting {
+	before, _, err := cpuOf(a.pid())
+	for range 60 {
+		if err != nil {
 			return err
 		}
-		before = now
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Second):
 		}
+		var now time.Duration
+		if now, _, err = cpuOf(a.pid()); now-before <= resting {
+			break
+		}
+		before = now
 	}
+	return err
 }
 
 // resting is what a server may compute in a second in which it rests.
