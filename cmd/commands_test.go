@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,6 +62,7 @@ type state struct {
 	processes map[string]*process
 	snapshots map[string]string
 	listeners []net.Listener
+	reserved  map[string]io.Closer // by their addresses
 	held      map[string]*held
 	relays    map[string]*relay // by their addresses
 }
@@ -79,6 +81,23 @@ func (s *state) end() {
 	}
 	for _, l := range s.listeners {
 		l.Close()
+	}
+	for _, r := range s.reserved {
+		r.Close()
+	}
+}
+
+// listening finds where a server has listened.
+var listening = regexp.MustCompile(`(?m) msg=listening address=(\S+) `)
+
+// keep reserves the port that a server had, which may come back to it: or else another script's server could get it meanwhile.
+func (s *state) keep(p *process) {
+	match := listening.FindStringSubmatch(p.output())
+	if match == nil || s.reserved[match[1]] != nil {
+		return
+	}
+	if r, err := reserve(match[1]); err == nil && r != nil {
+		s.reserved[match[1]] = r
 	}
 }
 
@@ -104,19 +123,17 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	holdCode(ts, args[0], ts.Exec(args[1], args[2:]...))
 }
 
-// holdCode ends the script unless err is the end of a process with this code.
+// holdCode ends the script unless err is the end of a process with this code, or with one of several with a | between them.
 func holdCode(ts *testscript.TestScript, code string, err error) {
-	want, convErr := strconv.Atoi(code)
-	ts.Check(convErr)
+	have := 0
 	var exit *exec.ExitError
-	switch {
-	case err == nil && want == 0:
-	case err == nil:
-		ts.Fatalf("exit code 0, not %d", want)
-	case !errors.As(err, &exit):
+	if errors.As(err, &exit) {
+		have = exit.ExitCode()
+	} else if err != nil {
 		ts.Fatalf("%v", err)
-	case exit.ExitCode() != want:
-		ts.Fatalf("%v, not %d", err, want)
+	}
+	if !slices.Contains(strings.Split(code, "|"), strconv.Itoa(have)) {
+		ts.Fatalf("exit code %d (%v), not %s", have, err, code)
 	}
 }
 
@@ -169,6 +186,7 @@ func take(ts *testscript.TestScript, name string) *process {
 	case <-time.After(patience):
 		ts.Fatalf("%s does not end\n%s", name, p.output())
 	}
+	stateOf(ts).keep(p)
 	delete(stateOf(ts).processes, name)
 	ts.Logf("[%s]\n%s", filepath.Base(p.log), p.output())
 	return p

@@ -2,8 +2,8 @@
 // https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript for the language; authsrv and authcli are on the
 // scripts' PATH, HOME is $WORK/home, and nothing of the caller's environment but PATH is passed on. What is added:
 //
-//	exits CODE PROGRAM [ARG...]        runs a program, which must end with this very code; then stdout, stderr, cmp, and
-//	                                   before it stdin or ttyin, as with exec
+//	exits CODE PROGRAM [ARG...]        runs a program, which must end with this very code, or one of several (3|0); then
+//	                                   stdout, stderr, cmp, and before it stdin or ttyin, as with exec
 //	start NAME PROGRAM [ARG...]        starts a program; its output goes to the files NAME.out and NAME.err as it comes
 //	stopped NAME                       sends SIGTERM, and waits for exit status 0 ("stop" is testscript's own)
 //	interrupted NAME                   the same with SIGINT
@@ -42,6 +42,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -174,7 +175,10 @@ func setup(env *testscript.Env) error {
 	env.Setenv("LOCALAPPDATA", filepath.Join(home, "AppData", "Local"))
 	env.Setenv("TERM", "xterm")
 	env.Setenv("PATH", binaries+string(os.PathListSeparator)+os.Getenv("PATH"))
-	s := &state{processes: make(map[string]*process), snapshots: make(map[string]string), held: make(map[string]*held), relays: make(map[string]*relay)}
+	s := &state{
+		processes: make(map[string]*process), snapshots: make(map[string]string), reserved: make(map[string]io.Closer),
+		held: make(map[string]*held), relays: make(map[string]*relay),
+	}
 	env.Values[stateKey{}] = s
 	env.Defer(s.end)
 	return nil

@@ -140,12 +140,16 @@ func TestDamageIsALine(t *testing.T) {
 		if spoil(t, f.database(), pattern) == 0 {
 			t.Fatalf("there is no %s", pattern)
 		}
+		damaged := filepath.Join(dir, "damaged") // a copy: an engine that has failed goes on removing files, until its process ends
+		if err := os.CopyFS(damaged, os.DirFS(f.database())); err != nil {
+			t.Fatal(err)
+		}
 		line := said(t, exitStorage, "user", "list", "--data", string(f))
 		plain(line, "the database in "+f.database()+" is damaged: restore a backup (")
 
 		// A backup of that, as a program that looks less closely would have made it.
-		src := &backup.Source{Store: f.database(), Program: "v0", Created: time.Now(), StoreFormat: account.Format}
-		if err := os.Remove(filepath.Join(f.database(), "LOCK")); err != nil {
+		src := &backup.Source{Store: damaged, Program: "v0", Created: time.Now(), StoreFormat: account.Format}
+		if err := os.Remove(filepath.Join(damaged, "LOCK")); err != nil {
 			t.Fatal(err)
 		}
 		file := filepath.Join(dir, "bad.backup")
