@@ -13,7 +13,7 @@ import (
 const (
 	processDir  = "STORE_TEST_DIR"
 	processName = "STORE_TEST_NAME"
-	perProcess  = 40
+	perProcess  = 10 // a process may find the lock taken at each of its looks until the other one is done, and waits 10 s for it
 )
 
 func TestMain(m *testing.M) {
