@@ -55,7 +55,8 @@ func TestStoreThatHangs(t *testing.T) {
 		srv := authtest.New(t, authtest.Options{Engine: e})
 		p := connect(t, srv)
 		p.login(enroll(t, srv, "alice"))
-		e.let.Store(2) // the session and the account, for the first request
+		synctest.Wait() // the audit chain has looked: what is counted is the connection's alone
+		e.let.Store(2)  // the session and the account, for the first request
 		e.on.Store(true)
 		began := time.Now()
 		go func() {
@@ -93,6 +94,7 @@ func TestProofToStoreThatHangs(t *testing.T) {
 						p.ask(u)
 						proof := p.proof(u)
 						proof.Proof[0] ^= c.wrong
+						synctest.Wait() // the audit chain has looked: what is counted is the connection's alone
 						e.let.Store(let)
 						e.on.Store(true)
 						p.send(proof)
