@@ -337,7 +337,9 @@ func TestTwoAtOnce(t *testing.T) {
 	})
 	b.engine.set(func() error { first(); return nil })
 	asked, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
 	wg.Go(func() {
+		defer close(left)
 		if _, err := b.Rotate(asked, keyfile.KindWrapping, Options{}, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("who has left: %v", err)
 		}
@@ -347,6 +349,7 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Errorf("a second one: %v", err)
 	}
 	leave()
+	<-left // while it waits: behind its end, who has left might be told of that
 	close(goOn)
 	b.rotate(keyfile.KindEpoch, Options{})
 	b.until(func() bool { return b.wrapping.try() == nil })
