@@ -10,7 +10,7 @@ import (
 )
 
 // patience bounds a test whose engine hangs. Nothing waits for it otherwise.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // Run tests an engine. open returns an empty store for each test, and sees to its being closed.
 func Run(t *testing.T, open func(t *testing.T) kv.Engine) {
