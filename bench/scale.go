@@ -252,23 +252,20 @@ func (a *authsrv) readyAfter(ctx context.Context, env *environment, variables ..
 
 // rest waits until a server computes no more, or for a minute: what accounts that were just made leave to compact is no cost of the logins behind them.
 func (a *authsrv) rest(ctx context.Context) error {
-	before, _, err := cpuOf(a.pid())
+	var before time.Duration
 	for range 60 {
-		if err != nil {
+		now, _, err := cpuOf(a.pid())
+		if err != nil || before > 0 && now-before <= resting {
 			return err
 		}
+		before = now
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(time.Second):
 		}
-		var now time.Duration
-		if now, _, err = cpuOf(a.pid()); now-before <= resting {
-			break
-		}
-		before = now
 	}
-	return err
+	return nil
 }
 
 // resting is what a server may compute in a second in which it rests.
