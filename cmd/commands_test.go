@@ -61,8 +61,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 type state struct {
 	processes map[string]*process
 	snapshots map[string]string
-	listeners []net.Listener
-	reserved  map[string]io.Closer // by their addresses
+	ports     []io.Closer // that are held until it ends
 	held      map[string]*held
 	relays    map[string]*relay // by their addresses
 }
@@ -79,25 +78,20 @@ func (s *state) end() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}
-	for _, l := range s.listeners {
-		l.Close()
-	}
-	for _, r := range s.reserved {
-		r.Close()
+	for _, p := range s.ports {
+		p.Close()
 	}
 }
 
 // listening finds where a server has listened.
 var listening = regexp.MustCompile(`(?m) msg=listening address=(\S+) `)
 
-// keep reserves the port that a server had, which may come back to it: or else another script's server could get it meanwhile.
+// keep reserves the port that a server had, where it can: the server may come back to it, and another script's could get it meanwhile.
 func (s *state) keep(p *process) {
-	match := listening.FindStringSubmatch(p.output())
-	if match == nil || s.reserved[match[1]] != nil {
-		return
-	}
-	if r, err := reserve(match[1]); err == nil && r != nil {
-		s.reserved[match[1]] = r
+	if match := listening.FindStringSubmatch(p.output()); match != nil {
+		if port, err := reserve(match[1]); err == nil {
+			s.ports = append(s.ports, port)
+		}
 	}
 }
 
@@ -421,6 +415,6 @@ func occupy(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	s := stateOf(ts)
-	s.listeners = append(s.listeners, l)
+	s.ports = append(s.ports, l)
 	ts.Setenv(args[0], l.Addr().String())
 }

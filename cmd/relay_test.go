@@ -39,7 +39,7 @@ func startRelay(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	s, r := stateOf(ts), &relay{to: args[1]}
-	s.listeners = append(s.listeners, l)
+	s.ports = append(s.ports, l)
 	s.relays[l.Addr().String()] = r
 	ts.Setenv(args[0], l.Addr().String())
 	go func() {

@@ -8,11 +8,14 @@ import (
 )
 
 // reserve keeps a port for the script that has had a server there, until it is closed: whoever asks the system for any port does not get it,
-// and a server that is told to listen there can.
+// and a server that is told to listen there can. It may be reserved many times.
 func reserve(address string) (io.Closer, error) {
 	at, err := netip.ParseAddrPort(address)
-	if err != nil || !at.Addr().Is4() {
+	if err != nil {
 		return nil, err
+	}
+	if !at.Addr().Is4() {
+		return nil, syscall.EAFNOSUPPORT
 	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

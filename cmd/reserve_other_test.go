@@ -2,6 +2,9 @@
 
 package cmd_test
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
-func reserve(string) (io.Closer, error) { return nil, nil }
+func reserve(string) (io.Closer, error) { return nil, errors.ErrUnsupported }

@@ -8,7 +8,7 @@
 //	stopped NAME                       sends SIGTERM, and waits for exit status 0 ("stop" is testscript's own)
 //	interrupted NAME                   the same with SIGINT
 //	kill9 NAME                         kills it, and waits until it is gone
-//	ended NAME CODE                    waits until it ends by itself, with this code
+//	ended NAME CODE                    waits until it ends by itself, with that code, as for exits
 //	waitfile FILE                      waits until the file is there and not empty
 //	waitmatch PATTERN FILE             waits until the file matches, such as NAME.err
 //	readenv VAR FILE                   sets a variable to the file's text (or to that of "stdout"), without its line end
@@ -42,7 +42,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -175,10 +174,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("LOCALAPPDATA", filepath.Join(home, "AppData", "Local"))
 	env.Setenv("TERM", "xterm")
 	env.Setenv("PATH", binaries+string(os.PathListSeparator)+os.Getenv("PATH"))
-	s := &state{
-		processes: make(map[string]*process), snapshots: make(map[string]string), reserved: make(map[string]io.Closer),
-		held: make(map[string]*held), relays: make(map[string]*relay),
-	}
+	s := &state{processes: make(map[string]*process), snapshots: make(map[string]string), held: make(map[string]*held), relays: make(map[string]*relay)}
 	env.Values[stateKey{}] = s
 	env.Defer(s.end)
 	return nil
